@@ -1,0 +1,222 @@
+"""A scenario, ready to run. The one import of the scenario language for the rest of the driver.
+
+    load(path, sets=(), *, policy=None, mode=None, engine=None) -> Scenario     raises UsageError, every mistake in its text
+    resolve(path) -> Path                                                       raises UsageError: no such file, not a file
+    Scenario: name, about, path, steps, rounds, expect, time_limit_s, engine, mode, policy, policies, servers, model,
+              network() -> wire.Network, controller(verbose=False) -> wire.Controller, requests, needs_pingall, dump() -> YAML
+    LoadStep(load, service, expect), LinkStep(state, host, between), WaitStep(server, state, timeout_s)
+    Expect (hits, tolerance, share, share_tolerance, chi_square, failed, latency_ms, pingall_loss), StepExpect, Range, Percentiles
+    json_schema() -> dict
+
+Rule: whoever holds a Scenario holds one that is sound: complete (all defaults and overrides filled in) and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lab import wire
+from lab.driver.scenario_model import Expect, Load, Percentiles, Range, ScenarioModel, StepExpect, json_schema
+
+__all__ = [
+    "Expect",
+    "LinkStep",
+    "LoadStep",
+    "Percentiles",
+    "Range",
+    "Scenario",
+    "Step",
+    "StepExpect",
+    "WaitStep",
+    "json_schema",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadStep:
+    """A round of requests to `service`, and what it alone must show (None: only the scenario's own expectations count)."""
+
+    load: wire.Load
+    service: str
+    expect: StepExpect | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkStep:
+    """Take a link down or up: `host`'s, or the one `between` two switches. Exactly one of the two is set."""
+
+    state: str  # up, down
+    host: str | None = None
+    between: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitStep:
+    """Wait until the balancer holds `server` for `state`."""
+
+    server: str
+    state: str  # up, down
+    timeout_s: float = 10.0
+
+
+Step = LoadStep | LinkStep | WaitStep
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A checked scenario. Two are equal when they run the same, wherever they came from."""
+
+    model: ScenarioModel  # complete: hosts, switches, servers are mappings with every key set
+    path: Path = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def about(self) -> str:
+        return self.model.about
+
+    @property
+    def expect(self) -> Expect:
+        """What the whole run, all rounds together, must show."""
+        return self.model.expect
+
+    @property
+    def time_limit_s(self) -> float:
+        return self.model.time_limit_s
+
+    @property
+    def engine(self) -> str:
+        """As asked for: auto, pox, osken, stock."""
+        return self.model.controller.engine
+
+    @property
+    def mode(self) -> str:
+        return self.model.controller.mode
+
+    @property
+    def policies(self) -> dict[str, str]:
+        """Service → the policy that runs. Stock POX has one way, at random, whatever the scenario says."""
+        stock = self.engine == "stock"
+        return {name: "random" if stock else service.policy for name, service in self.model.services.items()}
+
+    @property
+    def policy(self) -> str:
+        """The policy of the first service."""
+        return next(iter(self.policies.values()))
+
+    @property
+    def servers(self) -> dict[str, dict[str, int]]:
+        """Service → server → weight: what a chi-square test compares hits with."""
+        return {name: {s.name: s.weight for s in self._pool(name)} for name in self.model.services}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What to do, in order; never empty: a scenario without steps is one round."""
+        if not self.model.steps:
+            return (self._load_step(self.model.load),)
+        return tuple(self._step(step) for step in self.model.steps)
+
+    @property
+    def rounds(self) -> tuple[LoadStep, ...]:
+        return tuple(step for step in self.steps if isinstance(step, LoadStep))
+
+    @property
+    def requests(self) -> int | None:
+        """Requests of all rounds together; None where a round ends by time alone."""
+        counts = [step.load.requests for step in self.rounds]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def needs_pingall(self) -> bool:
+        return self.expect.pingall_loss is not None
+
+    def network(self) -> wire.Network:
+        topology = self.model.topology
+        assert isinstance(topology.switches, dict)
+        return wire.Network(
+            switches=tuple(wire.Switch(name=n, dpid=s.dpid or 0) for n, s in topology.switches.items() if s),
+            hosts=tuple(wire.Host(name=n, **host) for n, host in self._hosts().items()),
+            links=tuple((a, b) for a, b in topology.links or ()),
+            servers=self._web_servers(),
+        )
+
+    def controller(self, *, verbose: bool = False) -> wire.Controller:
+        """What the supervisor starts; `verbose`: a log line per decision."""
+        settings = self.model.controller
+        return wire.Controller(
+            services=tuple(self._service(name) for name in self.model.services),
+            engine=settings.engine,
+            mode=settings.mode,
+            dpid=self._balancing_dpid(),
+            idle_timeout_s=settings.idle_timeout_s,
+            seed=settings.seed,
+            verbose=verbose,
+        )
+
+    def _hosts(self) -> dict[str, dict[str, Any]]:
+        hosts = self.model.topology.hosts
+        assert isinstance(hosts, dict)
+        return {name: {"ip": h.ip, "mac": h.mac, "switch": h.switch} for name, h in hosts.items() if h}
+
+    def _balancing_dpid(self) -> int | None:
+        topology = self.model.topology
+        assert isinstance(topology.switches, dict)
+        switch = topology.switches[topology.balancer or ""]
+        return switch.dpid if switch else None
+
+    def _pool(self, service: str) -> tuple[wire.Server, ...]:
+        servers, hosts = self.model.services[service].servers, self._hosts()
+        assert isinstance(servers, dict)
+        return tuple(
+            wire.Server(name=name, ip=hosts[name]["ip"].partition("/")[0], weight=server.weight)
+            for name, server in servers.items()
+            if server
+        )
+
+    def _service(self, name: str) -> wire.Service:
+        service = self.model.services[name]
+        return wire.Service(
+            name=name,
+            ip=service.ip,
+            port=service.port,
+            protocol=service.protocol,
+            policy=self.policies[name],
+            servers=self._pool(name),
+            health=wire.Health(**service.health.model_dump()),
+        )
+
+    def _web_servers(self) -> tuple[wire.HttpServer, ...]:
+        """One a host and port: two services may share it."""
+        found: dict[tuple[str, int], wire.HttpServer] = {}
+        for service in self.model.services.values():
+            assert isinstance(service.servers, dict)
+            for host, server in service.servers.items():
+                found[host, service.port] = wire.HttpServer(
+                    host=host,
+                    port=service.port,
+                    kind=self.model.servers.kind,
+                    response_bytes=self.model.servers.response_bytes,
+                    delay_ms=server.delay_ms if server else 0,
+                )
+        return tuple(found.values())
+
+    def _step(self, step: Any) -> Step:
+        if step.load:
+            return self._load_step(step.load)
+        if step.link:
+            between = tuple(step.link.between) if step.link.between else None
+            return LinkStep(state=step.link.state, host=step.link.host, between=between)
+        return WaitStep(server=step.wait.server, state=step.wait.state, timeout_s=step.wait.timeout_s)
+
+    def _load_step(self, load: Load) -> LoadStep:
+        name = load.service or ""
+        service = self.model.services[name]
+        values: Mapping[str, Any] = load.model_dump(exclude={"service", "expect", "clients"})
+        url = f"http://{service.ip}:{service.port}/"
+        sent = wire.Load(clients=tuple(load.clients), url=url, **values)
+        return LoadStep(load=sent, service=name, expect=getattr(load, "expect", None))
