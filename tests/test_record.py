@@ -57,9 +57,10 @@ def test_requests_have_their_name_only_when_all_are_written(tmp_path: Path) -> N
 
 
 def test_requests_keep_their_order_and_are_closed_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), RequestLog(tmp_path) as log:
-        log.add(a_request("h1"))
-        log.add(a_request(None))
+    log = RequestLog(tmp_path)
+    log.add(a_request("h1"))
+    log.add(a_request(None))
+    with pytest.raises(KeyError), log:
         raise KeyError
     assert [r.server for r in read_requests(tmp_path)] == ["h1", None]
 
