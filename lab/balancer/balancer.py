@@ -1,0 +1,307 @@
+"""The balancer: what happens on the balancing switch, event by event. Events come in, commands for the switch go out.
+
+It joins the parts: a learning switch for all traffic, ARP for the services' addresses, health of the servers, and a
+mode (`lab.balancer.modes`) for packets to the services. Rule: no clock, no I/O; `now` is monotonic time (s), and every
+method returns at once, with all that is to be sent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lab.balancer import packets
+from lab.balancer.assignment import Assignment
+from lab.balancer.connections import DEFAULT_BOUND, Connections
+from lab.balancer.health import Health, HealthSettings
+from lab.balancer.learning import LearningSwitch
+from lab.balancer.modes import MODES
+from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, ETH_ARP, ETH_IPV4, Drop, Kind, Packet, PacketError
+from lab.balancer.policies import POLICIES
+from lab.balancer.pool import Member, Service, service_mac
+from lab.balancer.rules import (
+    FLOOD,
+    IN_PORT,
+    AddRule,
+    Command,
+    DeleteRules,
+    Note,
+    Output,
+    SendPacket,
+    Table,
+    ToController,
+    fixed_cookie,
+)
+from lab.balancer.statistics import Counters
+
+ARP_PRIORITY: Final = 400
+ADDRESS_PRIORITY: Final = 40  # to a service's address, but to no service
+MAX_MEMBERS: Final = 4095  # what a cookie has room for
+
+
+DEFAULT_HEALTH: Final = HealthSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    name: str
+    ip: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    name: str
+    ip: str
+    servers: Sequence[ServerSettings]
+    port: int = 80
+    policy: str = "round_robin"
+    health: HealthSettings = DEFAULT_HEALTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of a balancer's settings. Raises ValueError, one sentence, when they can't work together."""
+
+    services: Sequence[ServiceSettings]
+    mode: str = "reactive"
+    idle_timeout: int = 10  # s without a packet after which a connection's rule leaves the switch
+    bound: int = DEFAULT_BOUND  # connections remembered per service
+    detail: bool = False  # a note per decision
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"unknown mode {self.mode!r}; known: {', '.join(sorted(MODES))}")
+        if not 1 <= self.idle_timeout <= 65535:
+            raise ValueError("the idle time-out must be 1 to 65535 seconds")
+        if not self.services:
+            raise ValueError("there is no service to balance")
+        for service in self.services:
+            _check_service(service)
+        addresses = [(service.ip, service.port) for service in self.services]
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("two services have the same address and port")
+        if shared := {service.ip for service in self.services} & {s.ip for v in self.services for s in v.servers}:
+            raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
+        if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
+            raise ValueError(f"more than {MAX_MEMBERS} servers in all")
+
+
+def _check_service(service: ServiceSettings) -> None:
+    if service.policy not in POLICIES:
+        raise ValueError(f"unknown policy {service.policy!r}; known: {', '.join(sorted(POLICIES))}")
+    if not service.servers:
+        raise ValueError(f"service {service.name!r} has no servers")
+    if not 1 <= service.port <= 65535:
+        raise ValueError(f"service {service.name!r}: port {service.port} isn't in 1 to 65535")
+    ips = [server.ip for server in service.servers]
+    if len(set(ips)) < len(ips):
+        raise ValueError(f"service {service.name!r} names a server twice")
+    if any(server.weight < 1 for server in service.servers):
+        raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
+    for ip in (service.ip, *ips):
+        ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
+
+
+class Balancer:
+    """The balancing switch's controller. `rng` is the only source of chance."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        self.counters = Counters()
+        self._detail = settings.detail
+        self._assignments = _build(settings, rng)
+        self.services = [assignment.service for assignment in self._assignments]
+        self._by_address = {(a.service.ip, a.service.port): a for a in self._assignments}
+        self._members = [(a, member) for a in self._assignments for member in a.service.members]
+        self._by_server = {(m.ip, a.service.port): m for a, m in self._members}
+        self._service_ips = {service.ip: service for service in self.services}
+        self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
+        self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
+        self._met = False  # the switch was connected before
+
+    # events
+
+    def switch_up(self, now: float) -> list[Command]:
+        """The balancing switch has connected. The first time, whatever rules it has are from another life and go."""
+        clean: list[Command] = [] if self._met else [DeleteRules()]
+        self._met = True
+        commands = [*clean, *self._switch.switch_up(now), *self._address_rules(), *self._mode.fixed_rules()]
+        for assignment, member in self._members:
+            commands += self._mode.member_rules(assignment.service, member) if member.mac else []
+            commands += [] if member.up else self._mode.forget_member(member)
+            member.health.probe_now()
+        return [*commands, *self.tick(now)]
+
+    def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]:
+        """The switch shows us a packet. `learn`: only because its source is unknown; it is on its way already."""
+        if learn:
+            return self._switch.packet_in(in_port, data, learn, now)
+        try:
+            packet = packets.parse(data)
+        except PacketError as error:
+            self.counters.drops[error.drop] += 1
+            return []
+        learned = self._switch.seen(packet.eth_src, in_port)
+        return [*learned, *self._handle(packet, data, in_port, now)]
+
+    def flow_removed(self, cookie: int, now: float) -> list[Command]:
+        """A rule idled out."""
+        return [*self._switch.flow_removed(cookie, now), *self._mode.flow_removed(cookie)]
+
+    def port_changed(self, port: int, up: bool, now: float) -> list[Command]:
+        """A port's link went up or down: servers behind it are down at once, or probed at once."""
+        behind = [(a, m) for a, m in self._members if not up and self._switch.port_of(m.mac) == port]
+        commands = self._switch.port_changed(port, up, now)
+        for assignment, member in behind:
+            if member.health.link_down():
+                commands += self._went_down(assignment, member, "its link is down")
+        if up:
+            for _, member in self._members:
+                if not member.up:
+                    member.health.probe_now()
+        return [*commands, *self.tick(now)]
+
+    def tick(self, now: float) -> list[Command]:
+        """Time passes: close overdue probes, send those that are due."""
+        commands: list[Command] = []
+        for assignment, member in self._members:
+            if member.health.timed_out(now):
+                commands += self._went_down(assignment, member, "it doesn't answer ARP")
+            if member.health.probe_due(now):
+                commands.append(self._probe(assignment.service, member))
+        return commands
+
+    def next_timer(self) -> float:
+        """When `tick` has something to do next (s); calls before are harmless."""
+        return min(member.health.next_timer() for _, member in self._members)
+
+    def drops(self) -> dict[str, int]:
+        """What was refused, by reason, for every reason there is."""
+        return {drop.value: self.counters.drops[drop] + self._switch.drops[drop] for drop in Drop}
+
+    # packets
+
+    def _handle(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
+        if packet.kind is Kind.TCP:
+            return self._tcp(packet, data, in_port)
+        if packet.kind is Kind.ARP:
+            return self._arp(packet, in_port, now)
+        if packet.kind is Kind.ICMP and packet.ip_dst in self._service_ips:
+            return _back(in_port, packets.echo_reply(data, packet))
+        self.counters.drops[Drop.FRAGMENT if packet.kind is Kind.FRAGMENT else Drop.NOT_SERVED] += 1
+        return []
+
+    def _tcp(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        address = (packet.ip_dst, packet.dst_port)
+        assignment = self._by_address.get(address)
+        if assignment is not None:
+            commands = self._mode.to_service(assignment, packet, data, in_port)
+            return [*commands, *self._decision(packet, commands)] if self._detail else commands
+        member = self._by_server.get(address)
+        if member is not None:
+            return self._mode.to_member(member, packet, data, in_port)
+        self.counters.drops[Drop.NOT_SERVED] += 1
+        closed = packet.ip_dst in self._service_ips and not packet.flags & packets.RST
+        return _back(in_port, packets.reset(packet)) if closed else []
+
+    def _decision(self, packet: Packet, commands: Sequence[Command]) -> list[Command]:
+        """What was decided about a packet to a service, as a line for the log."""
+        chosen = next((c for c in commands if isinstance(c, AddRule)), None)
+        client = f"{_text(packet.ip_src)}:{packet.src_port}"
+        service = self._by_address[packet.ip_dst, packet.dst_port].service
+        if chosen is None:
+            return [Note(f"{service.name}: {client} refused", detail=True)]
+        member = self._by_id(chosen.cookie)
+        return [Note(f"{service.name}: {client} -> {member.name}", detail=True)]
+
+    def _by_id(self, cookie: int) -> Member:
+        return self._members[(cookie >> 48 & 0xFFF) - 1][1]
+
+    def _arp(self, packet: Packet, in_port: int, now: float) -> list[Command]:
+        service = self._service_ips.get(packet.ip_dst)
+        if service is None:
+            self.counters.drops[Drop.UNEXPECTED_ARP] += 1
+            return []
+        if packet.arp_op == ARP_REQUEST:
+            asker = (packet.arp_mac, packet.ip_src)
+            return _back(in_port, packets.arp(ARP_REPLY, service.mac, packet.eth_src, (service.mac, service.ip), asker))
+        return self._probe_answer(packet, in_port, now)
+
+    # health
+
+    def _probe(self, service: Service, member: Member) -> SendPacket:
+        """Ask for the server's MAC, in the service's name. To all ports: a probe must find a server that has moved."""
+        request = packets.arp(ARP_REQUEST, service.mac, BROADCAST, (service.mac, service.ip), (0, member.ip))
+        return SendPacket(data=request, actions=(Output(FLOOD),))
+
+    def _probe_answer(self, packet: Packet, in_port: int, now: float) -> list[Command]:
+        asked = [(a, m) for a, m in self._members if m.ip == packet.ip_src and a.service.ip == packet.ip_dst]
+        if not asked:
+            self.counters.drops[Drop.UNEXPECTED_ARP] += 1
+        commands: list[Command] = []
+        for assignment, member in asked:
+            commands += self._located(assignment.service, member, packet.arp_mac)
+            if member.health.answered(now):
+                assignment.pool_changed()
+                commands.append(Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is up"))
+        return commands
+
+    def _located(self, service: Service, member: Member, mac: int) -> list[Command]:
+        if mac == member.mac:
+            return []
+        stale = self._mode.forget_member(member) if member.mac else []
+        member.mac = mac
+        return [*stale, *self._mode.member_rules(service, member)]
+
+    def _went_down(self, assignment: Assignment, member: Member, why: str) -> list[Command]:
+        assignment.pool_changed()
+        note = Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is down: {why}", warning=True)
+        return [note, *self._mode.forget_member(member)]
+
+    # rules that every mode has
+
+    def _address_rules(self) -> list[AddRule]:
+        """ARP for the services' addresses, and whatever else is sent to them, come to the controller."""
+        matches: list[tuple[int, dict[str, int | tuple[int, int]]]] = []
+        for service in self._service_ips.values():
+            asked = {"eth_type": ETH_ARP, "arp_op": ARP_REQUEST, "arp_tpa": service.ip}
+            answered = {"eth_type": ETH_ARP, "eth_dst": service.mac}
+            other = {"eth_type": ETH_IPV4, "ip_dst": service.ip}
+            matches += [(ARP_PRIORITY, {**asked}), (ARP_PRIORITY, {**answered}), (ADDRESS_PRIORITY, {**other})]
+        return [
+            AddRule(table=Table.SERVICE, priority=p, match=m, actions=(ToController(),), cookie=fixed_cookie())
+            for p, m in matches
+        ]
+
+
+def _build(settings: Settings, rng: random.Random) -> list[Assignment]:
+    assignments = []
+    next_id = 1
+    for wanted in settings.services:
+        members = [
+            Member(id=next_id + i, name=s.name, ip=_number(s.ip), weight=s.weight, health=Health(wanted.health))
+            for i, s in enumerate(wanted.servers)
+        ]
+        next_id += len(members)
+        ip = _number(wanted.ip)
+        service = Service(
+            name=wanted.name, ip=ip, port=wanted.port, mac=service_mac(ip), policy=wanted.policy, members=members
+        )
+        assignments.append(Assignment(service, POLICIES[wanted.policy](rng), Connections(settings.bound)))
+    return assignments
+
+
+def _back(in_port: int, data: bytes | None) -> list[Command]:
+    """An answer, out where the question came in."""
+    return [] if data is None else [SendPacket(data=data, actions=(Output(IN_PORT),), in_port=in_port)]
+
+
+def _number(ip: str) -> int:
+    return int(ipaddress.IPv4Address(ip))
+
+
+def _text(ip: int) -> str:
+    return str(ipaddress.IPv4Address(ip))

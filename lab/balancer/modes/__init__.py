@@ -1,0 +1,39 @@
+"""The modes: who decides about a new connection, and who remembers it. One module each: a few fixed rules, and what to
+do about a packet to a service. What all modes share (ARP, health, learning) is in `lab.balancer.balancer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from lab.balancer.assignment import Assignment
+from lab.balancer.modes.reactive import Reactive
+from lab.balancer.packets import Packet
+from lab.balancer.pool import Member, Service
+from lab.balancer.rules import Command
+from lab.balancer.statistics import Counters
+
+
+class Mode(Protocol):
+    """What the balancer asks of a mode. All calls return commands for the balancing switch."""
+
+    def fixed_rules(self) -> list[Command]:
+        """The rules that stand as long as the services do; sent at each (re)connection."""
+
+    def member_rules(self, service: Service, member: Member) -> list[Command]:
+        """The rules a member needs; sent when its MAC is learned or changes. Sent twice, they leave the same table."""
+
+    def forget_member(self, member: Member) -> list[Command]:
+        """The member is down or has another MAC: no packet may follow its connections' old rules."""
+
+    def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        """A TCP packet to a service's address and port came to the controller."""
+
+    def to_member(self, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        """A TCP packet to a server's own address and the service's port came to the controller."""
+
+    def flow_removed(self, cookie: int) -> list[Command]:
+        """One of the mode's rules idled out."""
+
+
+MODES: Final[Mapping[str, Callable[[Sequence[Assignment], Counters, int], Mode]]] = {"reactive": Reactive}

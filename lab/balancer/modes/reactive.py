@@ -1,0 +1,198 @@
+"""Reactive mode: the controller decides about each new connection, a rule per connection remembers.
+
+One packet-in (the SYN) and one flow-mod per connection. The rules, all in the SERVICE table, highest first:
+
+    SYN     a SYN to the service: to the controller, above the connections' rules, so that a client port used again
+            begins a new connection and the switch's cached flow covers SYNs alone
+    HAIRPIN a server's answer to itself, when it is a client of the service and was chosen for its own request
+    DIRECT  a server's answer to a client that called the server's own address: as it is
+    CLIENT  a connection's packets: to its server's MAC and address
+    OPEN    a SYN to a server's own address and the service's port: to the controller, which adds DIRECT
+    REPLY   a server's answer: from the service's MAC and address; one rule per server, whatever the connections
+    MISS    another packet to the service, with no rule left: to the controller, which adds CLIENT again
+
+Rules name who, not where: the DESTINATION table knows the ports, so a server that moves needs no new rules here.
+Rule of this module: nothing but a SYN gets a server it didn't have; what belongs to no connection is reset.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from lab.balancer import packets
+from lab.balancer.assignment import Assignment
+from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
+from lab.balancer.pool import Member, Service
+from lab.balancer.rules import (
+    COOKIE_MEMBER_MASK,
+    IN_PORT,
+    Action,
+    AddRule,
+    Command,
+    Cookie,
+    DeleteRules,
+    FinTimeout,
+    GoTo,
+    Match,
+    Output,
+    SendPacket,
+    SetField,
+    Table,
+    ToController,
+    fixed_cookie,
+    member_cookie,
+)
+from lab.balancer.statistics import Counters
+
+SYN_PRIORITY: Final = 300
+HAIRPIN_PRIORITY: Final = 260
+DIRECT_PRIORITY: Final = 250
+CLIENT_PRIORITY: Final = 200
+OPEN_PRIORITY: Final = 150
+REPLY_PRIORITY: Final = 100
+MISS_PRIORITY: Final = 50
+
+SYN_ALONE: Final = (SYN, SYN | ACK)  # tcp_flags=+syn-ack
+FIN_IDLE_S: Final = 1  # a connection's rule leaves this long after its FIN
+DIRECT_IDLE_S: Final = 300
+DIRECT_FIN_IDLE_S: Final = 5
+DIRECT_BOUND: Final = 10_000  # direct connections remembered
+_WHOLE_COOKIE: Final = (1 << 64) - 1
+_ON: Final = (GoTo(Table.DESTINATION),)
+_TO_CONTROLLER: Final = (ToController(),)
+
+
+class Reactive:
+    """The reactive mode's part of the balancer; see `lab.balancer.modes.Mode`. `idle_timeout` in s."""
+
+    def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
+        self._services = [assignment.service for assignment in assignments]
+        self._counters = counters
+        self._idle_timeout = idle_timeout
+        self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
+
+    def fixed_rules(self) -> list[Command]:
+        return [rule for service in self._services for rule in _service_rules(service)]
+
+    def member_rules(self, service: Service, member: Member) -> list[Command]:
+        answer = _tcp(ip_src=member.ip, tcp_src=service.port)
+        to_client = (SetField("eth_src", service.mac), SetField("ip_src", service.ip))
+        to_itself = (*to_client, SetField("eth_dst", member.mac), SetField("ip_dst", member.ip), Output(IN_PORT))
+        return [
+            _fixed(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, *to_itself),
+            _fixed(REPLY_PRIORITY, answer, *to_client, *_ON),
+        ]
+
+    def forget_member(self, member: Member) -> list[Command]:
+        cookie = member_cookie(Cookie.CONNECTION, member.id)
+        return [DeleteRules(cookie=cookie, cookie_mask=COOKIE_MEMBER_MASK, table=Table.SERVICE)]
+
+    def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        self._counters.packet_ins += 1
+        client = packet.ip_src << 16 | packet.src_port
+        if packet.flags & SYN and not packet.flags & ACK:
+            member = assignment.assign(client, packet.seq)
+            if member is None:
+                return self._refuse(Drop.NO_SERVER, packet)
+            return [
+                *self._end_direct(member, client),
+                *self._forward(assignment.service, member, packet, data, in_port),
+            ]
+        connection = assignment.find(client)
+        if connection is None:
+            return self._refuse(Drop.NO_CONNECTION, packet)
+        if not connection.member.up:
+            assignment.close(client)
+            return self._refuse(Drop.NO_CONNECTION, packet)
+        return self._forward(assignment.service, connection.member, packet, data, in_port)
+
+    def to_member(self, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        client = packet.ip_src << 16 | packet.src_port
+        cookie = member_cookie(Cookie.DIRECT, member.id, client)
+        forward = SendPacket(data=data, actions=_ON, in_port=in_port)
+        if cookie in self._direct:
+            return [forward]
+        self._direct[cookie] = None
+        rule = AddRule(
+            table=Table.SERVICE,
+            priority=DIRECT_PRIORITY,
+            match=_tcp(ip_src=packet.ip_dst, ip_dst=packet.ip_src, tcp_src=packet.dst_port, tcp_dst=packet.src_port),
+            actions=(FinTimeout(DIRECT_FIN_IDLE_S), *_ON),
+            cookie=cookie,
+            idle_timeout=DIRECT_IDLE_S,
+            notify=True,
+        )
+        oldest = self._end_oldest_direct() if len(self._direct) > DIRECT_BOUND else []
+        return [*oldest, rule, forward]
+
+    def flow_removed(self, cookie: int) -> list[Command]:
+        self._direct.pop(cookie, None)
+        return []  # a connection's entry outlives its rule: its next packet finds its server again
+
+    def _forward(self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        """The connection's rule, and this packet on its way."""
+        self._counters.flow_mods += 1
+        actions = _to_server(service, member, packet.ip_src)
+        rule = AddRule(
+            table=Table.SERVICE,
+            priority=CLIENT_PRIORITY,
+            match=_tcp(ip_src=packet.ip_src, ip_dst=service.ip, tcp_src=packet.src_port, tcp_dst=service.port),
+            actions=(FinTimeout(FIN_IDLE_S), *actions),
+            cookie=member_cookie(Cookie.CONNECTION, member.id, packet.ip_src << 16 | packet.src_port),
+            idle_timeout=self._idle_timeout,
+        )
+        return [rule, SendPacket(data=data, actions=actions, in_port=in_port)]
+
+    def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
+        """Tell the client at once, rather than let it wait; never answer a RST."""
+        self._counters.drops[drop] += 1
+        if packet.flags & RST:
+            return []
+        return [SendPacket(data=packets.reset(packet), actions=_ON)]
+
+    def _end_direct(self, member: Member, client: int) -> list[Command]:
+        """The client's port, once used to call the server directly, now belongs to a connection of the service."""
+        cookie = member_cookie(Cookie.DIRECT, member.id, client)
+        if cookie not in self._direct:
+            return []
+        del self._direct[cookie]
+        return [_delete_direct(cookie)]
+
+    def _end_oldest_direct(self) -> list[Command]:
+        cookie, _ = self._direct.popitem(last=False)
+        return [_delete_direct(cookie)]
+
+
+def _service_rules(service: Service) -> list[Command]:
+    to_service = _tcp(ip_dst=service.ip, tcp_dst=service.port)
+    opening = [
+        _fixed(OPEN_PRIORITY, _tcp(ip_dst=member.ip, tcp_dst=service.port, tcp_flags=SYN_ALONE), *_TO_CONTROLLER)
+        for member in service.members
+    ]
+    return [
+        _fixed(SYN_PRIORITY, {**to_service, "tcp_flags": SYN_ALONE}, *_TO_CONTROLLER),
+        _fixed(MISS_PRIORITY, to_service, *_TO_CONTROLLER),
+        *opening,
+    ]
+
+
+def _to_server(service: Service, member: Member, client_ip: int) -> tuple[Action, ...]:
+    there = (SetField("eth_dst", member.mac), SetField("ip_dst", member.ip))
+    if client_ip != member.ip:
+        return (*there, *_ON)
+    # a server chosen for its own request: it must see the service as the sender, or it would answer itself inside
+    return (SetField("eth_src", service.mac), SetField("ip_src", service.ip), *there, Output(IN_PORT))
+
+
+def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:
+    return {"eth_type": ETH_IPV4, "ip_proto": PROTO_TCP, **fields}
+
+
+def _fixed(priority: int, match: Match, *actions: Action) -> AddRule:
+    return AddRule(table=Table.SERVICE, priority=priority, match=match, actions=actions, cookie=fixed_cookie())
+
+
+def _delete_direct(cookie: int) -> DeleteRules:
+    return DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=_WHOLE_COOKIE)

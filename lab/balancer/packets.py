@@ -1,0 +1,199 @@
+"""Packets as the balancer needs them: read from raw bytes by struct, and the few it sends itself, built.
+
+Rule: `parse` never reads past the buffer and raises nothing but PacketError, whose `drop` names and counts the reason.
+What the balancer has no use for (VLAN tags, fragments, IPv6, other protocols) is said by `parse` returning a Packet
+whose `kind` is OTHER; such packets are switched normally. Addresses and MACs are integers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+ETH_IPV4: Final = 0x0800
+ETH_ARP: Final = 0x0806
+PROTO_ICMP: Final = 1
+PROTO_TCP: Final = 6
+
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+ACK: Final = 0x10
+
+ARP_REQUEST: Final = 1
+ARP_REPLY: Final = 2
+BROADCAST: Final = 0xFFFFFFFFFFFF
+
+_ETHERNET: Final = struct.Struct("!6s6sH")
+_ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
+_IPV4: Final = struct.Struct("!BBHHHBBHII")
+_TCP: Final = struct.Struct("!HHIIBBHHH")
+_ARP_ETHERNET_IPV4: Final = (1, ETH_IPV4, 6, 4)
+_MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
+
+
+class Drop(str, Enum):
+    """Why a packet was refused: each has a counter."""
+
+    TRUNCATED = "truncated"  # shorter than its headers say
+    MALFORMED = "malformed"  # headers that contradict themselves
+    FRAGMENT = "fragment"  # to a service: an IP fragment has no ports to go by
+    NO_SERVER = "no_server"  # a new connection while no server is up
+    NO_CONNECTION = "no_connection"  # not a SYN, and no connection is known for it
+    NOT_SERVED = "not_served"  # to a service address, but no service's port
+    UNEXPECTED_ARP = "unexpected_arp"  # an ARP reply to the balancer that nobody asked for
+    MACS_FULL = "macs_full"  # the learning table's bound is reached
+
+
+class PacketError(Exception):
+    """A packet that can't be read; `drop` says why."""
+
+    def __init__(self, drop: Drop) -> None:
+        super().__init__(drop.value)
+        self.drop = drop
+
+
+class Kind(Enum):
+    ARP = 1
+    TCP = 2
+    ICMP = 3
+    FRAGMENT = 4
+    OTHER = 5
+
+
+@dataclass(slots=True)
+class Packet:
+    """One parsed packet. Fields its kind doesn't have are 0; `payload` is where TCP's or ICMP's data begins."""
+
+    kind: Kind
+    eth_src: int = 0
+    eth_dst: int = 0
+    ip_src: int = 0  # ARP: sender's address
+    ip_dst: int = 0  # ARP: target's address
+    arp_op: int = 0
+    arp_mac: int = 0  # ARP: sender's MAC
+    src_port: int = 0
+    dst_port: int = 0
+    flags: int = 0
+    seq: int = 0
+    ack: int = 0
+    payload: int = 0  # offset into data, bytes
+    end: int = 0  # offset behind the IP packet, bytes (frames may be padded)
+
+
+def source_mac(data: bytes) -> int:
+    """The sender's MAC of any frame. Raises PacketError when it is too short to have one."""
+    if len(data) < _ETHERNET.size:
+        raise PacketError(Drop.TRUNCATED)
+    return int.from_bytes(data[6:12], "big")
+
+
+def parse(data: bytes) -> Packet:
+    """Read an Ethernet frame. Raises PacketError, and nothing else."""
+    if len(data) < _ETHERNET.size:
+        raise PacketError(Drop.TRUNCATED)
+    dst, src, eth_type = _ETHERNET.unpack_from(data)
+    packet = Packet(Kind.OTHER, int.from_bytes(src, "big"), int.from_bytes(dst, "big"))
+    if eth_type == ETH_IPV4:
+        _parse_ipv4(data, packet)
+    elif eth_type == ETH_ARP:
+        _parse_arp(data, packet)
+    return packet
+
+
+def _parse_arp(data: bytes, packet: Packet) -> None:
+    if len(data) < _ETHERNET.size + _ARP.size:
+        raise PacketError(Drop.TRUNCATED)
+    *kind, op, mac, sender, _, target = _ARP.unpack_from(data, _ETHERNET.size)
+    if tuple(kind) != _ARP_ETHERNET_IPV4 or op not in (ARP_REQUEST, ARP_REPLY):
+        return
+    packet.kind = Kind.ARP
+    packet.arp_op = op
+    packet.arp_mac = int.from_bytes(mac, "big")
+    packet.ip_src = int.from_bytes(sender, "big")
+    packet.ip_dst = int.from_bytes(target, "big")
+
+
+def _parse_ipv4(data: bytes, packet: Packet) -> None:
+    start = _ETHERNET.size
+    if len(data) < start + _IPV4.size:
+        raise PacketError(Drop.TRUNCATED)
+    version_ihl, _, length, _, fragment, _, proto, _, packet.ip_src, packet.ip_dst = _IPV4.unpack_from(data, start)
+    header = (version_ihl & 0xF) * 4
+    if version_ihl >> 4 != 4 or header < _IPV4.size or length < header:
+        raise PacketError(Drop.MALFORMED)
+    packet.end = start + length
+    if packet.end > len(data):
+        raise PacketError(Drop.TRUNCATED)
+    if fragment & _MORE_FRAGMENTS_OR_OFFSET:
+        packet.kind = Kind.FRAGMENT
+    elif proto == PROTO_TCP:
+        _parse_tcp(data, packet, start + header)
+    elif proto == PROTO_ICMP:
+        packet.kind = Kind.ICMP
+        packet.payload = start + header
+
+
+def _parse_tcp(data: bytes, packet: Packet, start: int) -> None:
+    if packet.end < start + _TCP.size:
+        raise PacketError(Drop.TRUNCATED)
+    fields = _TCP.unpack_from(data, start)
+    packet.src_port, packet.dst_port, packet.seq, packet.ack, offset, packet.flags = fields[:6]
+    packet.payload = start + (offset >> 4) * 4
+    if packet.payload < start + _TCP.size or packet.payload > packet.end:
+        raise PacketError(Drop.MALFORMED)
+    packet.kind = Kind.TCP
+
+
+def arp(op: int, eth_src: int, eth_dst: int, sender: tuple[int, int], target: tuple[int, int]) -> bytes:
+    """An ARP frame; `sender` and `target` are (MAC, address)."""
+    body = _ARP.pack(*_ARP_ETHERNET_IPV4, op, _mac(sender[0]), _ip(sender[1]), _mac(target[0]), _ip(target[1]))
+    return _ETHERNET.pack(_mac(eth_dst), _mac(eth_src), ETH_ARP) + body
+
+
+def reset(packet: Packet) -> bytes:
+    """The RST that answers TCP `packet`, from its receiver to its sender, as RFC 9293 section 3.10.7.1 says."""
+    length = packet.end - packet.payload + bool(packet.flags & SYN) + bool(packet.flags & FIN)
+    if packet.flags & ACK:
+        seq, ack, flags = packet.ack, 0, RST
+    else:
+        seq, ack, flags = 0, (packet.seq + length) & 0xFFFFFFFF, RST | ACK
+    segment = _TCP.pack(packet.dst_port, packet.src_port, seq, ack, 5 << 4, flags, 0, 0, 0)
+    pseudo = struct.pack("!IIBBH", packet.ip_dst, packet.ip_src, 0, PROTO_TCP, len(segment))
+    segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
+    return _ipv4_reply(packet, PROTO_TCP, segment)
+
+
+def echo_reply(data: bytes, packet: Packet) -> bytes | None:
+    """The answer to an ICMP echo request; None when `packet` isn't one."""
+    message = data[packet.payload : packet.end]
+    if len(message) < 8 or message[:2] != b"\x08\x00":
+        return None
+    body = b"\x00\x00\x00\x00" + message[4:]
+    return _ipv4_reply(packet, PROTO_ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
+
+
+def _ipv4_reply(packet: Packet, proto: int, body: bytes) -> bytes:
+    header = _IPV4.pack(0x45, 0, 20 + len(body), 0, 0x4000, 64, proto, 0, packet.ip_dst, packet.ip_src)
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    return _ETHERNET.pack(_mac(packet.eth_src), _mac(packet.eth_dst), ETH_IPV4) + header + body
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\x00"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _mac(value: int) -> bytes:
+    return value.to_bytes(6, "big")
+
+
+def _ip(value: int) -> bytes:
+    return value.to_bytes(4, "big")

@@ -1,0 +1,48 @@
+"""A service and its pool: the members, which of them are up, and what each has served.
+
+Rule: a member is in one pool of one service, and its `id` (1 to 4095, unique in the balancer) is what cookies carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lab.balancer.health import Health, State
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """A server in a pool. `mac` is 0 until its first ARP answer."""
+
+    id: int
+    name: str
+    ip: int
+    weight: int = 1
+    health: Health
+    mac: int = 0
+    hits: int = 0  # new connections given to it
+
+    @property
+    def up(self) -> bool:
+        return self.health.state is State.UP
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """An address and port that clients call, and the pool behind it. `mac` is its own, no host's."""
+
+    name: str
+    ip: int
+    port: int
+    mac: int
+    policy: str
+    members: Sequence[Member] = field(default_factory=list)
+
+    def live(self) -> list[Member]:
+        return [member for member in self.members if member.up]
+
+
+def service_mac(ip: int) -> int:
+    """A locally administered MAC of the service's own (02:01 and its address): no dpid's and no default host's."""
+    return 0x0201 << 32 | ip

@@ -1,0 +1,138 @@
+"""The commands a switch is given, as plain data: add or delete rules, send a packet; and notes for the log.
+
+Every value is an integer (addresses too), so building and comparing them is cheap; engines turn them into bytes.
+Rule: nothing here knows an OpenFlow version. A packet walks three tables, in this order:
+
+    SOURCE       who sent it? a known (port, MAC) goes on, an unknown one is shown to the controller and goes on
+    SERVICE      is it a service's? ARP, connections, replies; all else goes on (empty on switches that don't balance)
+    DESTINATION  where is its receiver? a known MAC has a port, all else is flooded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+FLOOD: Final = -1  # Output: every port but the one it came from
+IN_PORT: Final = -2  # Output: back where it came from
+NO_PORT: Final = 0  # SendPacket.in_port: the controller made this packet
+
+
+class Table(IntEnum):
+    SOURCE = 0
+    SERVICE = 1
+    DESTINATION = 2
+
+
+class Cookie(IntEnum):
+    """What a rule is, in the upper 4 bits of its cookie; the other 60 say whose it is."""
+
+    FIXED = 1
+    SOURCE = 2  # 48 bits: MAC
+    DESTINATION = 3  # 48 bits: MAC
+    CONNECTION = 4  # 12 bits: member; 48 bits: client's address and port
+    DIRECT = 5  # 12 bits: member; 48 bits: client's address and port
+
+
+COOKIE_KIND_SHIFT: Final = 60
+COOKIE_MEMBER_SHIFT: Final = 48
+COOKIE_LOW_48: Final = (1 << 48) - 1
+COOKIE_KIND_MASK: Final = 0xF << COOKIE_KIND_SHIFT
+COOKIE_MEMBER_MASK: Final = 0xFFFF << COOKIE_MEMBER_SHIFT  # kind and member
+
+# Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
+# tcp_dst, tcp_flags, arp_op, arp_spa, arp_tpa.
+Match = Mapping[str, "int | tuple[int, int]"]
+
+
+@dataclass(slots=True)
+class Output:
+    port: int
+
+
+@dataclass(slots=True)
+class ToController:
+    """Show the packet to the controller. `learn`: a copy whose source is not known; the switch forwards it itself."""
+
+    max_len: int = 0xFFFF  # bytes; whole, so that a first packet that carries data is forwarded whole
+    learn: bool = False
+
+
+@dataclass(slots=True)
+class GoTo:
+    table: int
+
+
+@dataclass(slots=True)
+class SetField:
+    name: str
+    value: int
+
+
+@dataclass(slots=True)
+class FinTimeout:
+    """From the first FIN or RST on, the rule's idle time-out is `idle` (s): rules leave soon after their connection."""
+
+    idle: int
+
+
+Action = Output | ToController | GoTo | SetField | FinTimeout
+Actions = tuple[Action, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class AddRule:
+    """Add a rule; one with the same table, match and priority is replaced. No actions: drop."""
+
+    table: int
+    priority: int
+    match: Match
+    actions: Actions
+    cookie: int
+    idle_timeout: int = 0  # s, 0 = never
+    notify: bool = False  # tell when it has idled out
+
+
+@dataclass(slots=True, kw_only=True)
+class DeleteRules:
+    """Delete what `match` covers; with `priority`, exactly that rule. `cookie_mask` 0: any cookie. Table None: all."""
+
+    table: int | None = None
+    match: Match | None = None
+    priority: int | None = None
+    cookie: int = 0
+    cookie_mask: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class SendPacket:
+    data: bytes
+    actions: Actions
+    in_port: int = NO_PORT
+
+
+@dataclass(slots=True)
+class Note:
+    """A line for the controller's log. `detail`: per decision, wanted only when asked for; `warning`: worth a look."""
+
+    text: str
+    detail: bool = False
+    warning: bool = False
+
+
+Command = AddRule | DeleteRules | SendPacket | Note
+
+
+def fixed_cookie() -> int:
+    return Cookie.FIXED << COOKIE_KIND_SHIFT
+
+
+def mac_cookie(kind: Cookie, mac: int) -> int:
+    return kind << COOKIE_KIND_SHIFT | mac
+
+
+def member_cookie(kind: Cookie, member: int, client: int = 0) -> int:
+    """`client`: address << 16 | port."""
+    return kind << COOKIE_KIND_SHIFT | member << COOKIE_MEMBER_SHIFT | client

@@ -1,0 +1,198 @@
+"""The balancer's commands as OpenFlow bytes, for versions 1.0 and 1.3, with Open vSwitch's (Nicira) extensions.
+
+One encoder for every engine, so that they can't differ, and because no framework at hand builds all of these messages
+under 1.0: tables, TCP flags, re-submission and fin_timeout are extensions there. Matches and set-fields are the same
+bytes (NXM) in both versions; Open vSwitch takes them in 1.3 as well.
+Rule: no message is built anywhere else, and this module knows nothing of connections or servers.
+Source: OpenFlow 1.0.0 and 1.3.5 specifications; Open vSwitch 3.1 nicira-ext.h, ofp-actions.c, ovs-fields(7).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from lab.balancer.rules import (
+    FLOOD,
+    IN_PORT,
+    NO_PORT,
+    Action,
+    AddRule,
+    DeleteRules,
+    FinTimeout,
+    GoTo,
+    Match,
+    Output,
+    SendPacket,
+    SetField,
+    ToController,
+)
+
+OF10: Final = 1
+OF13: Final = 4
+
+REASON_NO_MATCH: Final = 0  # in our packet-ins: a copy, to learn from (ToController.learn)
+REASON_ACTION: Final = 1
+FLOW_REMOVED_IDLE: Final = 0  # reason of a flow-removed
+
+_NICIRA: Final = 0x00002320
+_NO_BUFFER: Final = 0xFFFFFFFF
+_ALL_TABLES: Final = 0xFF
+_ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
+_SEND_FLOW_REMOVED: Final = 1
+_VENDOR_10, _PACKET_OUT_10 = 4, 13
+_PACKET_OUT_13, _FLOW_MOD_13 = 13, 14
+_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID = 13, 15
+_PORTS: Final[Mapping[int, tuple[int, int]]] = {FLOOD: (0xFFFB, 0xFFFFFFFB), IN_PORT: (0xFFF8, 0xFFFFFFF8)}
+_TO_CONTROLLER_PORT: Final = (0xFFFD, 0xFFFFFFFD)
+_NONE_PORT: Final = (0xFFFF, 0xFFFFFFFF)
+
+# name -> NXM class, field, bytes. In the order in which fields must stand: what a field needs comes before it.
+_FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
+    "in_port": (0, 0, 2),
+    "eth_dst": (0, 1, 6),
+    "eth_src": (0, 2, 6),
+    "eth_type": (0, 3, 2),
+    "ip_proto": (0, 6, 1),
+    "ip_src": (0, 7, 4),
+    "ip_dst": (0, 8, 4),
+    "tcp_src": (0, 9, 2),
+    "tcp_dst": (0, 10, 2),
+    "arp_op": (0, 15, 2),
+    "arp_spa": (0, 16, 4),
+    "arp_tpa": (0, 17, 4),
+    "tcp_flags": (1, 34, 2),
+    "cookie": (1, 30, 8),
+}
+
+
+def encode(command: AddRule | DeleteRules | SendPacket, version: int) -> bytes:
+    """One OpenFlow message, transaction id 0. `version`: OF10 or OF13."""
+    if isinstance(command, SendPacket):
+        return _packet_out(command, version)
+    return _flow_mod(command, version)
+
+
+def greeting(version: int) -> bytes:
+    """What a switch must be told once after it has connected, before any command."""
+    if version == OF13:
+        return b""
+    body = struct.pack("!IIB7x", _NICIRA, _NXT_FLOW_MOD_TABLE_ID, 1)
+    return _message(OF10, _VENDOR_10, body)
+
+
+def _message(version: int, kind: int, body: bytes) -> bytes:
+    return struct.pack("!BBHI", version, kind, 8 + len(body), 0) + body
+
+
+class _FlowMod(NamedTuple):
+    """What both versions' flow-mods say."""
+
+    table: int
+    what: int
+    idle: int
+    priority: int
+    flags: int
+    cookie: int
+    cookie_mask: int
+    match: Match
+    actions: Sequence[Action]
+
+
+def _flow_mod(command: AddRule | DeleteRules, version: int) -> bytes:
+    table = _ALL_TABLES if command.table is None else command.table
+    if isinstance(command, AddRule):
+        flags = _SEND_FLOW_REMOVED if command.notify else 0
+        idle, priority, actions = command.idle_timeout, command.priority, command.actions
+        mod = _FlowMod(table, _ADD, idle, priority, flags, command.cookie, 0, command.match, actions)
+    else:
+        what = _DELETE if command.priority is None else _DELETE_STRICT
+        match, mask = command.match or {}, command.cookie_mask
+        mod = _FlowMod(table, what, 0, command.priority or 0, 0, command.cookie, mask, match, ())
+    return _flow_mod_10(mod) if version == OF10 else _flow_mod_13(mod)
+
+
+def _flow_mod_10(mod: _FlowMod) -> bytes:
+    """NXT_FLOW_MOD, the table in the upper byte of the command (NXT_FLOW_MOD_TABLE_ID)."""
+    match = mod.match
+    if mod.cookie_mask:  # under 1.0 the cookie is matched like a field
+        match = {**match, "cookie": (mod.cookie, mod.cookie_mask)}
+    fields = _match(match)
+    command = mod.table << 8 | mod.what
+    head = struct.pack("!IIQHHHH", _NICIRA, _NXT_FLOW_MOD, mod.cookie, command, mod.idle, 0, mod.priority)
+    tail = struct.pack("!IHHH6x", _NO_BUFFER, _NONE_PORT[0], mod.flags, len(fields))
+    return _message(OF10, _VENDOR_10, head + tail + _pad(fields) + _actions(mod.actions, OF10))
+
+
+def _flow_mod_13(mod: _FlowMod) -> bytes:
+    fields = _match(mod.match)
+    head = struct.pack("!QQBBHHH", mod.cookie, mod.cookie_mask, mod.table, mod.what, mod.idle, 0, mod.priority)
+    tail = struct.pack("!IIIH2x", _NO_BUFFER, _NONE_PORT[1], _NONE_PORT[1], mod.flags)
+    oxm = _pad(struct.pack("!HH", 1, 4 + len(fields)) + fields)
+    actions = _actions(mod.actions, OF13)
+    apply = struct.pack("!HH4x", 4, 8 + len(actions)) + actions if actions else b""
+    return _message(OF13, _FLOW_MOD_13, head + tail + oxm + apply)
+
+
+def _packet_out(command: SendPacket, version: int) -> bytes:
+    actions = _actions(command.actions, version)
+    if version == OF10:
+        in_port = command.in_port if command.in_port != NO_PORT else _NONE_PORT[0]
+        head = struct.pack("!IHH", _NO_BUFFER, in_port, len(actions))
+        return _message(OF10, _PACKET_OUT_10, head + actions + command.data)
+    in_port = command.in_port if command.in_port != NO_PORT else _TO_CONTROLLER_PORT[1]
+    head = struct.pack("!IIH6x", _NO_BUFFER, in_port, len(actions))
+    return _message(OF13, _PACKET_OUT_13, head + actions + command.data)
+
+
+def _match(match: Match) -> bytes:
+    return b"".join(_field(name, match[name]) for name in _FIELDS if name in match)
+
+
+def _field(name: str, value: int | tuple[int, int]) -> bytes:
+    size = _FIELDS[name][2]
+    if isinstance(value, tuple):
+        return _header(name, masked=True) + value[0].to_bytes(size, "big") + value[1].to_bytes(size, "big")
+    return _header(name) + value.to_bytes(size, "big")
+
+
+def _header(name: str, masked: bool = False) -> bytes:
+    nxm_class, field, size = _FIELDS[name]
+    return struct.pack("!HBB", nxm_class, field << 1 | masked, size * (1 + masked))
+
+
+def _actions(actions: Sequence[Action], version: int) -> bytes:
+    return b"".join(_action(action, version) for action in actions)
+
+
+def _action(action: Action, version: int) -> bytes:
+    if isinstance(action, SetField):  # NXAST_REG_LOAD of the whole field
+        bits = _FIELDS[action.name][2] * 8
+        return _nicira(7, struct.pack("!H", bits - 1) + _header(action.name) + struct.pack("!Q", action.value))
+    if isinstance(action, GoTo):  # NXAST_RESUBMIT_TABLE
+        return _nicira(14, struct.pack("!HB3x", _PORTS[IN_PORT][0], action.table))
+    if isinstance(action, Output):
+        return _output(action.port, version)
+    if isinstance(action, ToController):  # NXAST_CONTROLLER, which can tell its reason
+        reason = REASON_NO_MATCH if action.learn else REASON_ACTION
+        return _nicira(20, struct.pack("!HHBx", action.max_len, 0, reason))
+    if isinstance(action, FinTimeout):  # NXAST_FIN_TIMEOUT
+        return _nicira(19, struct.pack("!HH2x", action.idle, 0))
+    raise TypeError(f"no encoding for {action!r}")
+
+
+def _output(port: int, version: int) -> bytes:
+    short, long = _PORTS.get(port, (port, port))
+    if version == OF10:
+        return struct.pack("!HHHH", 0, 8, short, 0)
+    return struct.pack("!HHIH6x", 0, 16, long, 0)
+
+
+def _nicira(subtype: int, body: bytes) -> bytes:
+    return struct.pack("!HHIH", 0xFFFF, 10 + len(body), _NICIRA, subtype) + body
+
+
+def _pad(data: bytes) -> bytes:
+    """To a multiple of 8 bytes."""
+    return data + bytes(-len(data) % 8)
