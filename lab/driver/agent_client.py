@@ -1,0 +1,177 @@
+"""The driver's one door into a lab: the agent's HTTP API as typed calls.
+
+Every call may be made from any thread. The one rule: whatever goes wrong on the way, refused, broken or lost, comes out
+as LabError with one sentence; nothing of the HTTP library gets past this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+
+from lab import wire
+from lab.driver.errors import LabError
+
+CONNECT_S: Final = 5.0  # the agent is on this machine
+ANSWER_S: Final = 60.0  # the longest that one call may be silent; the run's own time limit is usually less
+STATE_S: Final = 5.0  # a question about the state is answered at once, or not at all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadEnd:
+    """The last line of a load: what the agent says it did."""
+
+    sent: int
+    dropped: int
+
+
+class Agent:
+    """A lab's agent at `url` (http://127.0.0.1:PORT), spoken to with the lab's token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy of the user's must never be asked for 127.0.0.1
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def close(self) -> None:
+        self._session.close()
+
+    def health(self) -> dict[str, Any]:
+        return self._json("GET", "/health", timeout_s=STATE_S)
+
+    def put_network(self, network: wire.Network) -> dict[str, Any]:
+        """Build the network; not yet connected to a controller. Gives {"datapath", "versions"}."""
+        return self._json("PUT", "/network", wire.encode(network))
+
+    def connect_network(self) -> None:
+        self._call("POST", "/network/connect", {}).close()
+
+    def network(self) -> dict[str, Any]:
+        return self._json("GET", "/network", timeout_s=STATE_S)
+
+    def delete_network(self) -> None:
+        self._call("DELETE", "/network").close()
+
+    def put_controller(self, controller: wire.Controller) -> dict[str, Any]:
+        """Start the engine. Gives {"engine", "why", "pid", "versions"}."""
+        return self._json("PUT", "/controller", wire.encode(controller))
+
+    def controller(self) -> dict[str, Any]:
+        """{"running", "engine", "pid", "exit_code", "versions", "statistics"}."""
+        return self._json("GET", "/controller", timeout_s=STATE_S)
+
+    def controller_log(self) -> str:
+        return self._text("/controller/log")
+
+    def kill_controller(self, signal: str = "KILL") -> None:
+        self._call("POST", "/controller/kill", {"signal": signal}).close()
+
+    def start_controller(self) -> dict[str, Any]:
+        return self._json("POST", "/controller/start", {})
+
+    def load(self, load: wire.Load) -> Iterator[wire.Request | LoadEnd]:
+        """Run a round of requests: each as it ends, LoadEnd at last. Closing the iterator stops the load."""
+        longest = load.timeout_s + (1 / load.rate if load.rate else 0)  # silence between two lines
+        with self._call("POST", "/load", wire.encode(load), timeout_s=longest + ANSWER_S, stream=True) as answer:
+            for line in self._lines(answer):
+                if line:
+                    yield self._record(line)
+                    if b'"done"' in line:
+                        return
+        raise LabError("the agent broke the load off before its end; its log may say why")
+
+    def link(self, state: str, *, host: str | None = None, between: tuple[str, str] | None = None) -> None:
+        which: dict[str, Any] = {"host": host} if host else {"between": list(between or ())}
+        self._call("POST", "/link", {**which, "state": state}).close()
+
+    def pingall(self) -> wire.Pings:
+        return wire.decode(wire.Pings, self._json("POST", "/pingall", {}, timeout_s=600))
+
+    def exec(self, host: str, argv: list[str], timeout_s: float = 60.0) -> dict[str, Any]:
+        """Run a command on a host: {"exit_code", "stdout", "stderr"}."""
+        body = {"host": host, "argv": argv, "timeout_s": timeout_s}
+        return self._json("POST", "/exec", body, timeout_s=timeout_s + STATE_S)
+
+    def hits(self) -> dict[str, list[wire.Hit]]:
+        """Each server's own log."""
+        logs = self._json("GET", "/hits")
+        try:
+            return {host: [wire.Hit(**hit) for hit in hits] for host, hits in logs.items()}
+        except TypeError:
+            raise LabError("the agent sent a server's log that this kit can't read") from None
+
+    def clear_hits(self) -> None:
+        self._call("DELETE", "/hits").close()
+
+    def flows(self) -> str:
+        return self._text("/flows")
+
+    def log(self) -> str:
+        return self._text("/log")
+
+    def _text(self, path: str) -> str:
+        with self._call("GET", path, timeout_s=STATE_S) as answer:
+            answer.encoding = "utf-8"
+            return answer.text
+
+    def _json(self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
+        with self._call(method, path, body, timeout_s=timeout_s) as answer:
+            try:
+                data = answer.json()
+            except requests.exceptions.RequestException:
+                data = None
+        if not isinstance(data, dict):
+            raise LabError(f"the agent answered {method} {path} with something that is no JSON object")
+        return data
+
+    def _call(
+        self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S, stream: bool = False
+    ) -> requests.Response:
+        """The answer of a call that went well; LabError for any other."""
+        try:
+            answer = self._session.request(
+                method, self._url + path, json=body, timeout=(CONNECT_S, timeout_s), stream=stream
+            )
+        except requests.exceptions.Timeout:
+            raise LabError(f"the agent gave no answer to {method} {path} within {timeout_s:g} s") from None
+        except requests.exceptions.RequestException:
+            raise LabError(f"the agent can't be reached any more: {method} {path} got no answer") from None
+        if not answer.ok:
+            with answer:
+                raise LabError(_refusal(method, path, answer))
+        return answer
+
+    @staticmethod
+    def _lines(answer: requests.Response) -> Iterator[bytes]:
+        """Lines as they come; chunk_size None reads what is there, where a size would wait until it is full."""
+        try:
+            yield from answer.iter_lines(chunk_size=None)
+        except requests.exceptions.RequestException:
+            raise LabError("the connection to the agent was lost while the load ran") from None
+
+    @staticmethod
+    def _record(line: bytes) -> wire.Request | LoadEnd:
+        try:
+            data = json.loads(line)
+            if "done" in data:
+                return LoadEnd(sent=int(data.get("sent", 0)), dropped=int(data.get("dropped", 0)))
+            return wire.Request(**data)  # not `decode`: some 40 µs a line, and agent and driver are one version
+        except (ValueError, TypeError):
+            raise LabError(f"the agent sent a line that is no request: {line[:80]!r}") from None
+
+
+def _refusal(method: str, path: str, answer: requests.Response) -> str:
+    """The agent's own sentence, where there is one."""
+    said = None
+    with contextlib.suppress(requests.exceptions.RequestException):
+        data = answer.json()
+        said = data.get("error") if isinstance(data, dict) else None
+    if said:
+        return str(said)
+    return f"the agent answered {method} {path} with HTTP status {answer.status_code}"
