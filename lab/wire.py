@@ -158,6 +158,19 @@ class Pings:
         return 100.0 * (self.sent - self.received) / self.sent if self.sent else 0.0
 
 
+def default_network() -> Network:
+    """The tutorial's six hosts on one switch, h1 and h2 serving."""
+    hosts = tuple(Host(name=f"h{n}", ip=f"10.0.0.{n}/8", mac=f"02:00:0a:00:00:{n:02x}") for n in range(1, 7))
+    servers = (HttpServer(host="h1"), HttpServer(host="h2"))
+    return Network(switches=(Switch(name="s1", dpid=1),), hosts=hosts, servers=servers)
+
+
+def default_controller() -> Controller:
+    """The tutorial's balancer: 10.0.1.1:80, h1 and h2 in turn."""
+    pool = (Server(name="h1", ip="10.0.0.1"), Server(name="h2", ip="10.0.0.2"))
+    return Controller(services=(Service(name="web", ip="10.0.1.1", servers=pool),), dpid=1)
+
+
 def encode(message: object) -> Any:
     """The JSON form of a dataclass (or of lists, tuples and mappings of them): plain dicts, lists and scalars."""
     if dataclasses.is_dataclass(message) and not isinstance(message, type):

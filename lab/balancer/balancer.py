@@ -116,7 +116,7 @@ class Balancer:
         self.services = [assignment.service for assignment in self._assignments]
         self._by_address = {(a.service.ip, a.service.port): a for a in self._assignments}
         self._members = [(a, member) for a in self._assignments for member in a.service.members]
-        self._by_server = {(m.ip, a.service.port): m for a, m in self._members}
+        self._by_server = {(m.ip, a.service.port): (a.service, m) for a, m in self._members}
         self._service_ips = {service.ip: service for service in self.services}
         self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
@@ -166,7 +166,7 @@ class Balancer:
 
     def tick(self, now: float) -> list[Command]:
         """Time passes: close overdue probes, send those that are due."""
-        commands: list[Command] = []
+        commands = self._mode.tick(now)
         for assignment, member in self._members:
             if member.health.timed_out(now):
                 commands += self._went_down(assignment, member, "it doesn't answer ARP")
@@ -186,7 +186,7 @@ class Balancer:
 
     def _handle(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
         if packet.kind is Kind.TCP:
-            return self._tcp(packet, data, in_port)
+            return self._tcp(packet, data, in_port, now)
         if packet.kind is Kind.ARP:
             return self._arp(packet, in_port, now)
         if packet.kind is Kind.ICMP and packet.ip_dst in self._service_ips:
@@ -194,15 +194,15 @@ class Balancer:
         self.counters.drops[Drop.FRAGMENT if packet.kind is Kind.FRAGMENT else Drop.NOT_SERVED] += 1
         return []
 
-    def _tcp(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+    def _tcp(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
         address = (packet.ip_dst, packet.dst_port)
         assignment = self._by_address.get(address)
         if assignment is not None:
             commands = self._mode.to_service(assignment, packet, data, in_port)
             return [*commands, *self._decision(packet, commands)] if self._detail else commands
-        member = self._by_server.get(address)
-        if member is not None:
-            return self._mode.to_member(member, packet, data, in_port)
+        called = self._by_server.get(address)
+        if called is not None:
+            return self._mode.to_member(*called, packet, data, in_port, now)
         self.counters.drops[Drop.NOT_SERVED] += 1
         closed = packet.ip_dst in self._service_ips and not packet.flags & packets.RST
         return _back(in_port, packets.reset(packet)) if closed else []

@@ -78,7 +78,15 @@ class FinTimeout:
     idle: int
 
 
-Action = Output | ToController | GoTo | SetField | FinTimeout
+@dataclass(slots=True)
+class Examine:
+    """Changes nothing, but makes the switch's cached flows tell the values of `field` apart, so that a rule added later
+    for one value acts at once: a cached flow for all values would carry its packets until it is checked again."""
+
+    field: str
+
+
+Action = Examine | Output | ToController | GoTo | SetField | FinTimeout
 Actions = tuple[Action, ...]
 
 

@@ -20,6 +20,7 @@ from lab.balancer.rules import (
     Action,
     AddRule,
     DeleteRules,
+    Examine,
     FinTimeout,
     GoTo,
     Match,
@@ -62,6 +63,7 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "arp_op": (0, 15, 2),
     "arp_spa": (0, 16, 4),
     "arp_tpa": (0, 17, 4),
+    "reg0": (1, 0, 4),
     "tcp_flags": (1, 34, 2),
     "cookie": (1, 30, 8),
 }
@@ -179,6 +181,9 @@ def _action(action: Action, version: int) -> bytes:
         return _nicira(20, struct.pack("!HHBx", action.max_len, 0, reason))
     if isinstance(action, FinTimeout):  # NXAST_FIN_TIMEOUT
         return _nicira(19, struct.pack("!HH2x", action.idle, 0))
+    if isinstance(action, Examine):  # NXAST_REG_MOVE to a register nobody reads
+        bits = _FIELDS[action.field][2] * 8
+        return _nicira(6, struct.pack("!HHH", bits, 0, 0) + _header(action.field) + _header("reg0"))
     raise TypeError(f"no encoding for {action!r}")
 
 

@@ -29,11 +29,16 @@ class Mode(Protocol):
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """A TCP packet to a service's address and port came to the controller."""
 
-    def to_member(self, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+    def to_member(
+        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
+    ) -> list[Command]:
         """A TCP packet to a server's own address and the service's port came to the controller."""
 
     def flow_removed(self, cookie: int) -> list[Command]:
         """One of the mode's rules idled out."""
+
+    def tick(self, now: float) -> list[Command]:
+        """Time passes."""
 
 
 MODES: Final[Mapping[str, Callable[[Sequence[Assignment], Counters, int], Mode]]] = {"reactive": Reactive}

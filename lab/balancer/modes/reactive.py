@@ -17,7 +17,7 @@ Rule of this module: nothing but a SYN gets a server it didn't have; what belong
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,6 +33,7 @@ from lab.balancer.rules import (
     Command,
     Cookie,
     DeleteRules,
+    Examine,
     FinTimeout,
     GoTo,
     Match,
@@ -59,6 +60,8 @@ FIN_IDLE_S: Final = 1  # a connection's rule leaves this long after its FIN
 DIRECT_IDLE_S: Final = 300
 DIRECT_FIN_IDLE_S: Final = 5
 DIRECT_BOUND: Final = 10_000  # direct connections remembered
+HELD_S: Final = 0.2  # in which the switch has checked its cached flows against a changed rule
+HELD_BOUND: Final = 100  # packets
 _WHOLE_COOKIE: Final = (1 << 64) - 1
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
@@ -72,6 +75,8 @@ class Reactive:
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
+        self._examined: set[int] = set()  # ids of members that were called directly: their REPLY rule tells ports apart
+        self._held: deque[tuple[float, SendPacket]] = deque()
 
     def fixed_rules(self) -> list[Command]:
         return [rule for service in self._services for rule in _service_rules(service)]
@@ -80,9 +85,10 @@ class Reactive:
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
         to_client = (SetField("eth_src", service.mac), SetField("ip_src", service.ip))
         to_itself = (*to_client, SetField("eth_dst", member.mac), SetField("ip_dst", member.ip), Output(IN_PORT))
+        apart = (Examine("tcp_dst"),) if member.id in self._examined else ()
         return [
             _fixed(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, *to_itself),
-            _fixed(REPLY_PRIORITY, answer, *to_client, *_ON),
+            _fixed(REPLY_PRIORITY, answer, *apart, *to_client, *_ON),
         ]
 
     def forget_member(self, member: Member) -> list[Command]:
@@ -108,24 +114,30 @@ class Reactive:
             return self._refuse(Drop.NO_CONNECTION, packet)
         return self._forward(assignment.service, connection.member, packet, data, in_port)
 
-    def to_member(self, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+    def to_member(
+        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
+    ) -> list[Command]:
         client = packet.ip_src << 16 | packet.src_port
         cookie = member_cookie(Cookie.DIRECT, member.id, client)
         forward = SendPacket(data=data, actions=_ON, in_port=in_port)
         if cookie in self._direct:
             return [forward]
         self._direct[cookie] = None
-        rule = AddRule(
-            table=Table.SERVICE,
-            priority=DIRECT_PRIORITY,
-            match=_tcp(ip_src=packet.ip_dst, ip_dst=packet.ip_src, tcp_src=packet.dst_port, tcp_dst=packet.src_port),
-            actions=(FinTimeout(DIRECT_FIN_IDLE_S), *_ON),
-            cookie=cookie,
-            idle_timeout=DIRECT_IDLE_S,
-            notify=True,
-        )
         oldest = self._end_oldest_direct() if len(self._direct) > DIRECT_BOUND else []
-        return [*oldest, rule, forward]
+        rules = [*oldest, _direct_rule(packet, cookie)]
+        if member.id in self._examined:
+            return [*rules, forward]
+        # its first direct call: a cached flow may still give all its replies to the service, so wait until it is gone
+        self._examined.add(member.id)
+        if len(self._held) < HELD_BOUND:
+            self._held.append((now + HELD_S, forward))
+        return [*rules, *self.member_rules(service, member)]
+
+    def tick(self, now: float) -> list[Command]:
+        due: list[Command] = []
+        while self._held and self._held[0][0] <= now:
+            due.append(self._held.popleft()[1])
+        return due
 
     def flow_removed(self, cookie: int) -> list[Command]:
         self._direct.pop(cookie, None)
@@ -192,6 +204,19 @@ def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:
 
 def _fixed(priority: int, match: Match, *actions: Action) -> AddRule:
     return AddRule(table=Table.SERVICE, priority=priority, match=match, actions=actions, cookie=fixed_cookie())
+
+
+def _direct_rule(packet: Packet, cookie: int) -> AddRule:
+    """The server's answers to the sender of `packet`, as they are."""
+    return AddRule(
+        table=Table.SERVICE,
+        priority=DIRECT_PRIORITY,
+        match=_tcp(ip_src=packet.ip_dst, ip_dst=packet.ip_src, tcp_src=packet.dst_port, tcp_dst=packet.src_port),
+        actions=(FinTimeout(DIRECT_FIN_IDLE_S), *_ON),
+        cookie=cookie,
+        idle_timeout=DIRECT_IDLE_S,
+        notify=True,
+    )
 
 
 def _delete_direct(cookie: int) -> DeleteRules:

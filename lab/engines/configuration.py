@@ -1,0 +1,56 @@
+"""From what the driver sends (wire.Controller) to what the balancer takes (balancer.Settings).
+
+Rule: this is the only place that knows both. A ValueError's text is one sentence for whoever wrote the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+from lab import wire
+from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
+from lab.balancer.health import HealthSettings
+
+CONFIGURATION = "LAB_CONTROLLER_CONFIG"  # environment: path of a wire.Controller as JSON
+CONTROL_SOCKET = "LAB_CONTROL_SOCKET"  # environment: path of the control socket to serve
+
+
+def read() -> wire.Controller:
+    """The configuration named by the environment. Raises ValueError when there is none, or it is wrong."""
+    path = os.environ.get(CONFIGURATION)
+    if not path:
+        raise ValueError(f"no configuration: set {CONFIGURATION} to a file, or start by `lab.engines.supervisor`")
+    return wire.decode(wire.Controller, json.loads(Path(path).read_text()))
+
+
+def build(config: wire.Controller) -> Balancer:
+    """A balancer as configured. Raises ValueError."""
+    return Balancer(settings(config), random.Random(config.seed))
+
+
+def settings(config: wire.Controller) -> Settings:
+    return Settings(
+        services=[_service(service) for service in config.services],
+        mode=config.mode,
+        idle_timeout=config.idle_timeout_s,
+        detail=config.verbose,
+    )
+
+
+def _service(service: wire.Service) -> ServiceSettings:
+    if service.protocol != "tcp":
+        raise ValueError(f"service {service.name!r}: protocol {service.protocol!r} isn't known; known: tcp")
+    if service.health.kind != "arp":
+        raise ValueError(f"service {service.name!r}: health check {service.health.kind!r} isn't known; known: arp")
+    health = service.health
+    return ServiceSettings(
+        name=service.name,
+        ip=service.ip,
+        port=service.port,
+        policy=service.policy,
+        servers=[ServerSettings(name=s.name, ip=s.ip, weight=s.weight) for s in service.servers],
+        health=HealthSettings(interval=health.interval_s, timeout=health.timeout_s, rise=health.rise, fall=health.fall),
+    )

@@ -1,0 +1,69 @@
+"""The balancer as an os-ken app (OpenFlow 1.3): `osken-manager lab.engines.osken_balancer`, configured by environment.
+
+Rule: translate only. Each handler finds the switch's number and hands the event to the switchboard.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+from os_ken.base import app_manager
+from os_ken.controller import ofp_event
+from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from os_ken.lib import hub
+from os_ken.ofproto import ofproto_v1_3
+
+from lab.engines import configuration, control, openflow
+from lab.engines.switchboard import TICK_S, Switchboard
+
+
+class OsKenBalancer(app_manager.OSKenApp):
+    OFP_VERSIONS = [ofproto_v1_3.OFP_VERSION]  # noqa: RUF012  os-ken reads it off the class
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            self._board = Switchboard(configuration.read())
+        except ValueError as error:
+            logging.getLogger("balancer").critical("%s", error)
+            sys.exit(2)
+        if path := os.environ.get(configuration.CONTROL_SOCKET):
+            control.serve(path, self._board.operations())
+
+    def start(self) -> None:
+        super().start()
+        self.threads.append(hub.spawn(self._tick))
+
+    def _tick(self) -> None:
+        while True:
+            hub.sleep(TICK_S)
+            self._board.tick()
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def _state(self, event: Any) -> None:
+        datapath = event.datapath
+        if event.state == MAIN_DISPATCHER:
+            self._board.connected(datapath.id, openflow.OF13, datapath, datapath.send)
+        elif datapath.id is not None:
+            self._board.gone(datapath.id, datapath)
+
+    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
+    def _packet_in(self, event: Any) -> None:
+        message = event.msg
+        self._board.packet_in(message.datapath.id, message.match["in_port"], message.reason, message.data)
+
+    @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
+    def _flow_removed(self, event: Any) -> None:
+        message = event.msg
+        self._board.flow_removed(message.datapath.id, message.cookie, message.reason)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def _port_status(self, event: Any) -> None:
+        message = event.msg
+        ofproto = message.datapath.ofproto
+        down = message.desc.state & ofproto.OFPPS_LINK_DOWN or message.desc.config & ofproto.OFPPC_PORT_DOWN
+        up = message.reason != ofproto.OFPPR_DELETE and not down
+        self._board.port_changed(message.datapath.id, message.desc.port_no, up)

@@ -1,0 +1,93 @@
+"""The balancer as a POX component, with the tutorial's own command line:
+
+    ./pox.py lab.engines.pox_balancer --ip=10.0.1.1 --servers=10.0.0.1,10.0.0.2 [--policy=round_robin] [--dpid=1]
+
+The supervisor starts it with `--config` alone, and the configuration comes by environment.
+Rule: translate only. Each handler hands the event to the switchboard.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pox.openflow.libopenflow_01 as of
+from pox.core import core
+from pox.lib.recoco import Timer
+from pox.lib.util import str_to_dpid
+
+from lab import wire
+from lab.engines import configuration, control, openflow
+from lab.engines.switchboard import TICK_S, Switchboard
+
+log = core.getLogger("balancer")
+
+
+class PoxBalancer:
+    """Gives the switchboard POX's events."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+        core.openflow.clear_flows_on_connect = False  # the switchboard knows what a switch must have
+        core.openflow.addListeners(self)
+        Timer(TICK_S, board.tick, recurring=True)
+
+    def _handle_ConnectionUp(self, event: Any) -> None:
+        self._board.connected(event.dpid, openflow.OF10, event.connection, event.connection.send)
+
+    def _handle_ConnectionDown(self, event: Any) -> None:
+        self._board.gone(event.dpid, event.connection)
+
+    def _handle_PacketIn(self, event: Any) -> None:
+        self._board.packet_in(event.dpid, event.port, event.ofp.reason, event.data)
+
+    def _handle_FlowRemoved(self, event: Any) -> None:
+        self._board.flow_removed(event.dpid, event.ofp.cookie, event.ofp.reason)
+
+    def _handle_PortStatus(self, event: Any) -> None:
+        port = event.ofp.desc
+        down = event.deleted or port.config & of.OFPPC_PORT_DOWN or port.state & of.OFPPS_LINK_DOWN
+        self._board.port_changed(event.dpid, event.port, not down)
+
+
+def launch(
+    ip: str | None = None,
+    servers: str | None = None,
+    policy: str = "round_robin",
+    mode: str = "reactive",
+    dpid: str | None = None,
+    port: str = "80",
+    config: bool = False,
+) -> bool | None:
+    """Start the component. False, with one logged sentence, when what was asked for can't work."""
+    try:
+        wanted = configuration.read() if config else _from_command_line(ip, servers, policy, mode, dpid, port)
+        board = Switchboard(wanted)
+    except ValueError as error:
+        log.critical("%s", error)
+        return False
+    if path := os.environ.get(configuration.CONTROL_SOCKET):
+        control.serve(path, board.operations())
+    core.call_when_ready(lambda: core.register("balancer", PoxBalancer(board)), ["openflow"], "balancer")
+    return None
+
+
+def _from_command_line(
+    ip: str | None, servers: str | None, policy: str, mode: str, dpid: str | None, port: str
+) -> wire.Controller:
+    if not ip or not servers:
+        raise ValueError("give the service's address and the servers: --ip=10.0.1.1 --servers=10.0.0.1,10.0.0.2")
+    pool = tuple(wire.Server(name=address, ip=address) for address in servers.replace(",", " ").split())
+    if not port.isdigit():
+        raise ValueError(f"--port={port}: expected a number from 1 to 65535")
+    service = wire.Service(name="web", ip=ip, port=int(port), servers=pool, policy=policy)
+    return wire.Controller(services=(service,), engine="pox", mode=mode, dpid=_dpid(dpid))
+
+
+def _dpid(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(str_to_dpid(text))
+    except ValueError:
+        raise ValueError(f"--dpid={text}: expected a number or 00-00-00-00-00-01") from None

@@ -1,0 +1,220 @@
+"""The engine as a process: its command line, its start and end, its log, its statistics.
+
+Rule: `start` answers when the engine listens for switches, or raises with the engine's last words; it never leaves two
+engines running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+from lab import wire
+from lab.engines import configuration, control
+from lab.engines.stock import stock_arguments, stock_statistics
+
+START_TIMEOUT_S: Final = 15.0
+STOP_TIMEOUT_S: Final = 3.0
+POLL_S: Final = 0.01
+LAST_WORDS: Final = 3  # lines of the log quoted in an error
+_LISTEN: Final = "0A"  # state of a listening socket in /proc/net/tcp
+
+log = logging.getLogger("supervisor")
+
+
+class EngineError(Exception):
+    """The engine didn't start, or isn't there; the text is one sentence."""
+
+
+class MissingEngine(EngineError):
+    """The engine asked for can't be had here."""
+
+
+class Engine:
+    """At most one engine process. `pox_home`: POX's folder or None; `state`: a folder for its files."""
+
+    def __init__(self, state: Path, pox_home: Path | None, openflow_host: str = "127.0.0.1") -> None:
+        self._state = state
+        self._pox_home = pox_home
+        self._host = openflow_host
+        self._config: wire.Controller | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self.name: str | None = None
+        state.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def from_environment(cls) -> Engine:
+        home = os.environ.get("POX_HOME", "")
+        pox = Path(home) if home and (Path(home) / "pox.py").is_file() else None
+        state = Path(os.environ.get("LAB_STATE", "/run/balance-lab"))
+        return cls(state, pox, os.environ.get("LAB_OPENFLOW_HOST", "127.0.0.1"))
+
+    async def start(self, config: wire.Controller) -> dict[str, Any]:
+        """Stop what runs, start as configured. Raises ValueError, MissingEngine or EngineError."""
+        name, why = self._choose(config.engine)
+        configuration.settings(config)  # what it can't do is told before anything is stopped
+        await self.stop()
+        self.name, self._config = name, config
+        self._config_file.write_text(json.dumps(wire.encode(config)))
+        self._control_socket.unlink(missing_ok=True)
+        with self._log_file.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(name, config), stdout=output, stderr=output, stdin=asyncio.subprocess.DEVNULL,
+                env=self._environment(), cwd=self._state,
+            )  # fmt: skip
+        await self._wait_until_it_listens()
+        log.info("engine %s listens on %s:%d (%s)", name, self._host, wire.OPENFLOW_PORT, why)
+        return {"engine": name, "why": why, "pid": self._process.pid, "versions": self.versions()}
+
+    async def restart(self) -> dict[str, Any]:
+        if self._config is None:
+            raise MissingEngine("no controller was configured yet: PUT /controller first")
+        return await self.start(self._config)
+
+    async def stop(self) -> None:
+        process = self._running()
+        if process is None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def kill(self, number: signal.Signals) -> None:
+        process = self._running()
+        if process is None:
+            raise MissingEngine("no controller is running")
+        process.send_signal(number)
+        if number is signal.SIGKILL:
+            await process.wait()
+
+    async def status(self) -> dict[str, Any]:
+        process = self._process
+        code = None if process is None else process.returncode
+        return {
+            "running": self._running() is not None,
+            "engine": self.name,
+            "pid": None if process is None else process.pid,
+            "exit_code": code,
+            "versions": self.versions(),
+            "statistics": await self._statistics(),
+        }
+
+    def log_text(self) -> str:
+        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
+    def listening(self) -> bool:
+        return self._running() is not None and _is_listening(wire.OPENFLOW_PORT)
+
+    def versions(self) -> dict[str, str | None]:
+        return {"pox": _pox_version(self._pox_home), "os_ken": _os_ken_version()}
+
+    async def _statistics(self) -> dict[str, Any] | None:
+        if self._running() is None or self._config is None:
+            return None
+        if self.name == "stock":
+            return stock_statistics(self._config, self.log_text())
+        if not self._control_socket.exists():
+            return None
+        ask = asyncio.to_thread(control.ask, str(self._control_socket), "statistics")
+        statistics: dict[str, Any] = await ask
+        return statistics
+
+    async def _wait_until_it_listens(self) -> None:
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while not self.listening():
+            if self._running() is None:
+                raise EngineError(f"the controller ended while starting: {self._last_words()}")
+            if asyncio.get_running_loop().time() > deadline:
+                await self.stop()
+                raise EngineError(f"the controller didn't listen within {START_TIMEOUT_S:g} s: {self._last_words()}")
+            await asyncio.sleep(POLL_S)
+
+    def _choose(self, wanted: str) -> tuple[str, str]:
+        """Which engine, and why."""
+        if wanted == "auto":
+            return ("pox", "POX is here") if self._pox_home else ("osken", "no POX here")
+        if wanted not in ("pox", "osken", "stock"):
+            raise ValueError(f"engine {wanted!r} isn't known; known: auto, osken, pox, stock")
+        if wanted != "osken" and self._pox_home is None:
+            how = "set POX_SOURCE to a folder or git repository of POX and start the lab again, or use engine osken"
+            raise MissingEngine(f"engine {wanted} needs POX, and there is none here: {how}")
+        if wanted == "osken" and _os_ken_version() is None:
+            raise MissingEngine("engine osken needs os-ken, and there is none here: install python3-os-ken")
+        return wanted, "asked for"
+
+    def _command(self, name: str, config: wire.Controller) -> list[str]:
+        if name == "osken":
+            listen = ["--ofp-listen-host", self._host, "--ofp-tcp-listen-port", str(wire.OPENFLOW_PORT)]
+            return ["/usr/bin/python3", "/usr/bin/osken-manager", *listen, "lab.engines.osken_balancer"]
+        pox = ["/usr/bin/python3", f"{self._pox_home}/pox.py"]
+        listen = ["openflow.of_01", f"--address={self._host}", f"--port={wire.OPENFLOW_PORT}"]
+        component = stock_arguments(config) if name == "stock" else ["lab.engines.pox_balancer", "--config"]
+        return [*pox, *listen, *component]
+
+    def _environment(self) -> dict[str, str]:
+        root = str(Path(__file__).resolve().parents[2])
+        ours = {
+            configuration.CONFIGURATION: str(self._config_file),
+            configuration.CONTROL_SOCKET: str(self._control_socket),
+            "PYTHONPATH": root,
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {**{k: v for k, v in os.environ.items() if k != "LAB_TOKEN"}, **ours}
+
+    def _running(self) -> asyncio.subprocess.Process | None:
+        process = self._process
+        return process if process is not None and process.returncode is None else None
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in self.log_text().splitlines() if line.strip()]
+        return " | ".join(lines[-LAST_WORDS:]) or "it said nothing"
+
+    @property
+    def _log_file(self) -> Path:
+        return self._state / "controller.log"
+
+    @property
+    def _config_file(self) -> Path:
+        return self._state / "controller.json"
+
+    @property
+    def _control_socket(self) -> Path:
+        return self._state / "control.sock"
+
+
+def _is_listening(port: int) -> bool:
+    """Whether a TCP socket listens on `port` in this network namespace, without disturbing it by a connection."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except FileNotFoundError:  # no IPv6 here
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                return True
+    return False
+
+
+def _os_ken_version() -> str | None:
+    try:
+        return importlib.metadata.version("os-ken")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _pox_version(home: Path | None) -> str | None:
+    if home is None:
+        return None
+    found = re.search(r"^\s*version = \(([\d, ]+)\)", (home / "pox/core.py").read_text(), re.MULTILINE)
+    return ".".join(re.findall(r"\d+", found.group(1))) if found else "unknown"

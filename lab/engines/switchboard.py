@@ -1,0 +1,147 @@
+"""All that the engines share: which switch balances, which ones learn, and what is counted.
+
+An adapter tells it of connections, packet-ins and the like and gives it a way to send bytes; it keeps a brain per
+switch (the balancer for the chosen one, a learning switch for every other) and encodes what the brains answer.
+Rule: adapters call, the switchboard decides which brain, the brain decides the rest. Calls may come from more than one
+thread (the control socket's), so each holds the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from lab import wire
+from lab.balancer.learning import LearningSwitch
+from lab.balancer.rules import Command, Note, SendPacket
+from lab.engines import configuration, openflow
+
+TICK_S: Final = 0.05  # how often adapters call `tick`; probes are due to this precision
+
+log = logging.getLogger("balancer")
+
+
+class Brain(Protocol):
+    """What decides for one switch: the balancer or a learning switch."""
+
+    def switch_up(self, now: float) -> list[Command]: ...
+    def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]: ...
+    def flow_removed(self, cookie: int, now: float) -> list[Command]: ...
+    def port_changed(self, port: int, up: bool, now: float) -> list[Command]: ...
+    def tick(self, now: float) -> list[Command]: ...
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One switch's connection; `handle` is the adapter's own object, its identity."""
+
+    handle: object
+    version: int
+    send: Callable[[bytes], Any]
+    brain: Brain
+
+
+class Switchboard:
+    def __init__(self, config: wire.Controller) -> None:
+        """Raises ValueError, one sentence, for a configuration that can't work."""
+        self._balancer = configuration.build(config)
+        self._balancing_dpid = config.dpid
+        self._learners: dict[int, LearningSwitch] = {}
+        self._connections: dict[int, _Connection] = {}
+        self._packet_ins = 0
+        self._flow_mods = 0
+        self._lock = threading.RLock()
+        self._log_start(config)
+
+    def connected(self, dpid: int, version: int, handle: object, send: Callable[[bytes], Any]) -> None:
+        """A switch has connected, or connected again. `handle` tells its later calls from an older connection's."""
+        with self._lock:
+            brain = self._brain(dpid)
+            connection = self._connections[dpid] = _Connection(handle, version, send, brain)
+            if greeting := openflow.greeting(version):
+                send(greeting)
+            self._do(connection, brain.switch_up(monotonic()))
+        role = "balances" if brain is self._balancer else "learns"
+        log.info("switch %d is connected and %s", dpid, role)
+
+    def gone(self, dpid: int, handle: object) -> None:
+        """A connection has ended; a late word of one that was replaced changes nothing."""
+        with self._lock:
+            connection = self._connections.get(dpid)
+            if connection is not None and connection.handle is handle:
+                del self._connections[dpid]
+                log.warning("switch %d is gone", dpid)
+
+    def packet_in(self, dpid: int, in_port: int, reason: int, data: bytes) -> None:
+        with self._lock:
+            self._packet_ins += 1
+            connection = self._connections.get(dpid)
+            if connection is not None:
+                learn = reason == openflow.REASON_NO_MATCH
+                self._do(connection, connection.brain.packet_in(in_port, data, learn, monotonic()))
+
+    def flow_removed(self, dpid: int, cookie: int, reason: int) -> None:
+        with self._lock:
+            connection = self._connections.get(dpid)
+            if connection is not None and reason == openflow.FLOW_REMOVED_IDLE:
+                self._do(connection, connection.brain.flow_removed(cookie, monotonic()))
+
+    def port_changed(self, dpid: int, port: int, up: bool) -> None:
+        with self._lock:
+            if connection := self._connections.get(dpid):
+                self._do(connection, connection.brain.port_changed(port, up, monotonic()))
+
+    def tick(self) -> None:
+        with self._lock:
+            for connection in list(self._connections.values()):
+                self._do(connection, connection.brain.tick(monotonic()))
+
+    def statistics(self) -> dict[str, Any]:
+        """A snapshot, as the control API gives it."""
+        with self._lock:
+            return {
+                "balancing_dpid": self._balancing_dpid,
+                "switches": sorted(self._connections),
+                "services": {service.name: _service(service) for service in self._balancer.services},
+                "packet_ins": self._balancer.counters.packet_ins,
+                "flow_mods": self._balancer.counters.flow_mods,
+                "packet_ins_total": self._packet_ins,
+                "flow_mods_total": self._flow_mods,
+                "drops": self._balancer.drops(),
+            }
+
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        """What the control socket offers."""
+        return {"statistics": self.statistics}
+
+    def _brain(self, dpid: int) -> Brain:
+        if self._balancing_dpid is None:
+            self._balancing_dpid = dpid
+            log.warning("no dpid was given, so switch %d, the first to connect, balances", dpid)
+        if dpid == self._balancing_dpid:
+            return self._balancer
+        return self._learners.setdefault(dpid, LearningSwitch())
+
+    def _do(self, connection: _Connection, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Note):
+                log.log(logging.WARNING if command.warning else logging.INFO, "%s", command.text)
+                continue
+            if not isinstance(command, SendPacket):
+                self._flow_mods += 1
+            connection.send(openflow.encode(command, connection.version))
+
+    def _log_start(self, config: wire.Controller) -> None:
+        for service in config.services:
+            servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
+            what = f"{service.ip}:{service.port} by {service.policy} to {servers}"
+            log.info("%s: %s, mode %s", service.name, what, config.mode)
+
+
+def _service(service: Any) -> dict[str, Any]:
+    servers = {m.name: {"state": m.health.state.value, "hits": m.hits} for m in service.members}
+    return {"policy": service.policy, "servers": servers}
