@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab.driver.backends.base import Missing
@@ -56,6 +56,13 @@ def needs_user_namespace() -> bool:
     status = Path("/proc/self/status").read_text()
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
     return os.geteuid() != 0 or found is None or not int(found[1], 16) >> _CAP_SYS_ADMIN & 1
+
+
+def user_namespace_works(before: Sequence[str] = ()) -> bool:
+    """Whether the kernel permits what a sandbox needs, by trying. `before`: a command to run the trial with."""
+    spaces = ["--user", "--map-root-user", "--net", "--mount", "--ipc", "--pid", "--fork", "--mount-proc"]
+    command = [*before, "unshare", *spaces, "true"]
+    return subprocess.run(command, env={"PATH": PATH}, capture_output=True, check=False).returncode == 0
 
 
 def userns_refused() -> Missing:
@@ -112,13 +119,8 @@ def _tun(tun: str) -> Iterator[Missing]:
 
 def _user_namespaces() -> Iterator[Missing]:
     doubtful = needs_user_namespace() and any(map(_forbids, USERNS_SETTINGS))
-    if doubtful and not _user_namespace_works():  # AppArmor may still permit it to some programs
+    if doubtful and not user_namespace_works():  # AppArmor may still permit it to some programs
         yield userns_refused()
-
-
-def _user_namespace_works() -> bool:
-    command = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
-    return subprocess.run(command, env={"PATH": PATH}, capture_output=True, check=False).returncode == 0
 
 
 def _forbids(name: str) -> bool:
