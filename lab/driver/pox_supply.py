@@ -52,6 +52,7 @@ class PoxResult:
 
     path: Path | None
     why: str
+    in_reach: bool = False  # not here, but its repository answers
 
 
 class _Unavailable(Exception):
@@ -72,6 +73,24 @@ def find_pox(explicit: bool = False, pin: Pin = PIN) -> PoxResult:
         raise UsageError(f"POX_SOURCE={source}: {error}") from None
 
 
+def outlook(patience: float = 1.0, pin: Pin = PIN) -> PoxResult:
+    """What a run would find, without fetching anything that is far: `path` is None also for what is only in reach.
+
+    patience: s, for a repository to answer. Raises UsageError as find_pox does."""
+    source = os.environ.get("POX_SOURCE", "").strip()
+    if _is_pox(_target(pin)) or os.path.exists(os.path.expanduser(source)):
+        return find_pox(pin=pin)
+    repository = source or pin.repository
+    if not source and (lately := _lately(_failure())):
+        return PoxResult(path=None, why=f"no POX here: {lately}")
+    try:
+        _reach(repository, patience)
+    except (_Unavailable, OSError) as error:
+        return PoxResult(path=None, why=f"no POX here: {error}")
+    why = f"POX is not here yet, but {repository} answers: the first run fetches it"
+    return PoxResult(path=None, why=why, in_reach=True)
+
+
 def cache_folder() -> Path:
     """The kit's folder in the user's cache; it need not exist."""
     home = os.environ.get("XDG_CACHE_HOME", "")
@@ -82,7 +101,7 @@ def _unasked(explicit: bool, pin: Pin) -> PoxResult:
     target = _target(pin)
     if _is_pox(target):
         return PoxResult(path=target, why=f"POX {pin.short} from the cache {target}")
-    failure = cache_folder() / "pox-out-of-reach"
+    failure = _failure()
     if not explicit and (lately := _lately(failure)):
         return PoxResult(path=None, why=f"no POX here: {lately}; {SUPPLY}")
     try:
@@ -112,6 +131,10 @@ def _from_source(source: str, pin: Pin) -> PoxResult:
     with seen.open("a") as file:
         file.write(mark + "\n")
     return PoxResult(path=target, why=f"POX {pin.short} from POX_SOURCE ({source})")
+
+
+def _failure() -> Path:
+    return cache_folder() / "pox-out-of-reach"
 
 
 def _target(pin: Pin) -> Path:
@@ -201,11 +224,11 @@ def _fetch(git: _Git, source: str, pin: Pin) -> None:
     git.run("read-tree", pin.commit)
 
 
-def _reach(repository: str) -> None:
+def _reach(repository: str, patience: float = CONNECT_TIMEOUT) -> None:
     """Fail early where nobody answers: git itself has no time-out for a connection."""
     with tempfile.TemporaryDirectory(prefix="balance-lab-") as empty:
         try:
-            _Git(Path(empty)).run("ls-remote", "--quiet", repository, "HEAD", timeout=CONNECT_TIMEOUT, bare=False)
+            _Git(Path(empty)).run("ls-remote", "--quiet", repository, "HEAD", timeout=patience, bare=False)
         except _Unavailable as error:
             raise _Unavailable(f"{repository} can't be reached ({error})") from None
 
@@ -248,7 +271,7 @@ def _finish(process: subprocess.Popen[str], timeout: float) -> str:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise _Unavailable(f"no answer within {timeout:.0f} s") from None
+            raise _Unavailable(f"no answer within {timeout:g} s") from None
         raise
     if process.returncode != 0:
         raise _Unavailable(_last_word(errors) or f"git ended with exit code {process.returncode}")
