@@ -15,7 +15,8 @@ from markupsafe import Markup
 from lab.report.summary import COLOURS, OTHERS, Curve, Summary, Timeline, nice_step
 from lab.report.svg import el, label, picture, short
 
-WIDTH: Final = 720.0
+TIME_WIDTH: Final = 880.0
+LATENCY_WIDTH: Final = 480.0  # it stands in half a page
 LEFT: Final = 52.0
 RIGHT: Final = 16.0
 BOTTOM: Final = 44.0
@@ -50,13 +51,17 @@ def timeline_chart(summary: Summary) -> Markup | None:
     ceiling = max(1.0, math.ceil(peak / step)) * step
     parts = [
         _hatch(),
-        *_grid([(value, f"{value:.0f}") for value in _ticks(ceiling, step)], lambda v: top + PLOT * (1 - v / ceiling)),
+        *_grid(
+            TIME_WIDTH,
+            [(value, f"{value:.0f}") for value in _ticks(ceiling, step)],
+            lambda v: top + PLOT * (1 - v / ceiling),
+        ),
         *_bars(summary, line, top, PLOT / ceiling),
         *_seconds(line, top),
         *_markers(line, rows, top),
     ]
     desc = f"{sum(map(sum, line.slices))} requests in slices of {line.width:g} s, at most {peak} in one slice."
-    return picture("timeline", WIDTH, top + PLOT + BOTTOM, "Requests over time per server", desc, *parts)
+    return picture("timeline", TIME_WIDTH, top + PLOT + BOTTOM, "Requests over time per server", desc, *parts)
 
 
 def _hatch() -> Markup:
@@ -69,16 +74,16 @@ def _ticks(ceiling: float, step: float) -> list[float]:
     return [index * step for index in range(int(ceiling / step + 1e-6) + 1)]
 
 
-def _grid(ticks: Sequence[tuple[float, str]], place: Callable[[float], float]) -> Iterator[Markup]:
+def _grid(width: float, ticks: Sequence[tuple[float, str]], place: Callable[[float], float]) -> Iterator[Markup]:
     for value, words in ticks:
         y = place(value)
-        yield el("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="axis" if value == 0 else "grid")
+        yield el("line", x1=LEFT, x2=width - RIGHT, y1=y, y2=y, class_="axis" if value == 0 else "grid")
         yield label(LEFT - 8, y + 4, words, "t muted", "end")
 
 
 def _slot(line: Timeline) -> float:
     """Width (px) of a slice."""
-    return (WIDTH - LEFT - RIGHT) / len(line.slices)
+    return (TIME_WIDTH - LEFT - RIGHT) / len(line.slices)
 
 
 def _bars(summary: Summary, line: Timeline, top: float, scale: float) -> Iterator[Markup]:
@@ -118,11 +123,11 @@ def _series_class(summary: Summary, line: Timeline, place: int) -> str:
 
 def _seconds(line: Timeline, top: float) -> Iterator[Markup]:
     span = line.width * len(line.slices)
-    step = nice_step(span / 8)
+    step = nice_step(span / 10)
     for value in _ticks(span, step):
-        x = LEFT + (WIDTH - LEFT - RIGHT) * value / span
+        x = LEFT + (TIME_WIDTH - LEFT - RIGHT) * value / span
         yield label(x, top + PLOT + 18, time_text(value, step), "t muted")
-    yield label((LEFT + WIDTH - RIGHT) / 2, top + PLOT + 38, "seconds since the first request", "t muted")
+    yield label((LEFT + TIME_WIDTH - RIGHT) / 2, top + PLOT + 38, "seconds since the first request", "t muted")
 
 
 def _event_x(line: Timeline, at: float) -> float:
@@ -145,7 +150,7 @@ def _event_rows(line: Timeline) -> list[int]:
 def _event_span(x: float, what: str) -> tuple[float, float]:
     """Where the words begin, and how wide they are, about; left of the mark where the right has no room."""
     width = 6.6 * len(short(what, 40)) + 16
-    return (x if x + width < WIDTH else x - width, width)
+    return (x if x + width < TIME_WIDTH else x - width, width)
 
 
 def _markers(line: Timeline, rows: Sequence[int], top: float) -> Iterator[Markup]:
@@ -172,16 +177,18 @@ def latency_chart(curves: Sequence[Curve]) -> Markup | None:
         return top + PLOT * (1 - part)
 
     parts = [
-        *_grid([(part / 100, f"{part} %") for part in (0, 25, 50, 75, 100)], height),
+        *_grid(LATENCY_WIDTH, [(part / 100, f"{part} %") for part in (0, 25, 50, 75, 100)], height),
         *(_tick(place(value), top, f"{value:g}") for value in ticks),
         *(_curve_line(curve, place, height) for curve in curves),
     ]
     scale = ", logarithmic" if logarithmic else ""
-    parts.append(label((LEFT + WIDTH - RIGHT) / 2, top + PLOT + 38, f"milliseconds at most{scale}", "t muted"))
+    parts.append(label((LEFT + LATENCY_WIDTH - RIGHT) / 2, top + PLOT + 38, f"milliseconds at most{scale}", "t muted"))
     desc = "; ".join(
         f"{c.phase}: half within {ms_text(_at_half(c))} ms, all within {ms_text(c.points[-1][0])} ms" for c in curves
     )
-    return picture("latency", WIDTH, top + PLOT + BOTTOM, "Share of requests answered within a time", desc, *parts)
+    return picture(
+        "latency", LATENCY_WIDTH, top + PLOT + BOTTOM, "Share of requests answered within a time", desc, *parts
+    )
 
 
 def _at_half(curve: Curve) -> float:
@@ -192,9 +199,9 @@ Axis = tuple[list[float], Callable[[float], float]]
 
 
 def _linear_axis(high: float) -> Axis:
-    step = nice_step(high / 7)
+    step = nice_step(high / 6)
     end = math.ceil(high / step) * step
-    return [round(value, 9) for value in _ticks(end, step)], lambda v: LEFT + (WIDTH - LEFT - RIGHT) * v / end
+    return [round(value, 9) for value in _ticks(end, step)], lambda v: LEFT + (LATENCY_WIDTH - LEFT - RIGHT) * v / end
 
 
 def _log_axis(low: float, high: float) -> Axis:
@@ -204,7 +211,7 @@ def _log_axis(low: float, high: float) -> Axis:
 
     def place(value: float) -> float:
         part = (math.log10(max(value, low)) - first) / (last - first)
-        return LEFT + (WIDTH - LEFT - RIGHT) * part
+        return LEFT + (LATENCY_WIDTH - LEFT - RIGHT) * part
 
     return ticks, place
 

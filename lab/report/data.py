@@ -26,6 +26,19 @@ FILES: Final = {  # what a run may leave, and what it is good for
     "flows.txt": "the switches' flow tables at the end",
     "capture.pcap": "packets, for Wireshark",
 }
+TEXTS: Final = (
+    "scenario",
+    "verdict",
+    "backend",
+    "engine",
+    "policy",
+    "mode",
+    "datapath",
+    "name",
+    "about",
+    "started",
+    "reason",
+)
 OPTIONAL_NUMBER: Final = (int, float, type(None))
 OPTIONAL_TEXT: Final = (str, type(None))
 MAX_SCENARIO: Final = 2_000_000  # bytes; a scenario is a page of text
@@ -113,7 +126,7 @@ def _read_result(folder: Path) -> Result:
     if not folder.is_dir():
         raise ReportError(f"{folder} is no folder of a run")
     try:
-        return Result.read(folder)
+        return _clean(Result.read(folder))
     except FileNotFoundError:
         raise ReportError(f"{folder} holds no {RESULT}: it is not a run's folder, or the run never ended") from None
     except OSError as error:
@@ -122,6 +135,13 @@ def _read_result(folder: Path) -> Result:
         raise ReportError(f"{folder / RESULT} is not JSON: line {error.lineno}: {error.msg}") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:  # JSON, but of another form
         raise ReportError(f"{folder / RESULT} is not a result that this kit reads: {error}") from None
+
+
+def _clean(result: Result) -> Result:
+    """Its texts are texts from here on; numbers and mappings are picked with care where they are used."""
+    for name in TEXTS:
+        setattr(result, name, text(getattr(result, name)) or "")
+    return result
 
 
 def _read_requests(path: Path, notes: list[str]) -> list[Request]:

@@ -34,6 +34,7 @@ from lab.report.topology import (
     strand_width,
 )
 
+THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
 MAX_SERVICES: Final = 4  # named below the switch
 MAX_CONTROL_LINES: Final = 12
 STRAND_GAP: Final = 3.0  # between the links that end at one side of a switch
@@ -143,7 +144,7 @@ def _count(child: Node, start: float, sign: int, layout: Layout) -> Iterator[Mar
     if not total:
         return
     x = start - sign * 30
-    yield label(x, child.y + 4, total, "t count")
+    yield label(x, child.y + 4, f"{total:,}".replace(",", THIN_SPACE), "t count")
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------

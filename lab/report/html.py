@@ -22,7 +22,7 @@ from lab.report.data import ReportError, Run, items, mapping, number, pick, read
 from lab.report.drawing import network_picture
 from lab.report.summary import COLOURS, Summary, is_load, summarise
 
-MARKS: Final = {PASSED: "\N{CHECK MARK}", FAILED: "\N{BALLOT X}", BROKEN: "!", INTERRUPTED: "\N{DOUBLE VERTICAL BAR}"}
+MARKS: Final = {PASSED: "\N{CHECK MARK}", FAILED: "\N{BALLOT X}", BROKEN: "!", INTERRUPTED: "\N{BLACK SQUARE}"}
 UNKNOWN: Final = "\N{EN DASH}"
 CONTROLLER_ROWS: Final = {
     "packet_ins": "packet-ins for the service",
@@ -62,12 +62,13 @@ def write_html(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     summary = summarise(run)
+    verdict = run.result.verdict if run.result.verdict in VERDICTS else BROKEN
     return _template().render(
         run=run,
         summary=summary,
-        verdict=run.result.verdict if run.result.verdict in VERDICTS else BROKEN,
-        mark=MARKS.get(run.result.verdict, MARKS[BROKEN]),
-        reason=text(run.result.reason),
+        verdict=verdict,
+        mark=MARKS[verdict],
+        reason=run.result.reason,
         figures=_figures(run, summary),
         setup=_setup(run),
         expectations=_expectations(run),
@@ -138,9 +139,12 @@ def _figures(run: Run, summary: Summary) -> list[Fact]:
         Fact(name="median response", value=ms_text(total.p50), why="ms" if total.p50 is not None else ""),
         Fact(name="95 % within", value=ms_text(total.p95), why="ms" if total.p95 is not None else ""),
     ]
-    per = _per_connection(run, "packet_ins")
-    if per is not None:
+    if (per := _per_connection(run, "packet_ins")) is not None:
         facts.append(Fact(name="packet-ins per request", value=f"{per:.3g}"))
+    if (loss := number(run.result.pingall_loss)) is not None:
+        facts.append(Fact(name="pings lost, all to all", value=f"{loss:.3g}", why="%"))
+    if dropped := number(run.result.dropped):
+        facts.append(Fact(name="not sent in time", value=_count(dropped)))
     return facts
 
 
@@ -153,10 +157,7 @@ def _setup(run: Run) -> list[Fact]:
     """What ran, and why that."""
     result = run.result
     names = ("backend", "engine", "policy", "mode", "datapath")
-    return [
-        Fact(name=name, value=text(getattr(result, name)) or UNKNOWN, why=text(result.why, name) or "")
-        for name in names
-    ]
+    return [Fact(name=name, value=getattr(result, name) or UNKNOWN, why=text(result.why, name) or "") for name in names]
 
 
 def _expectations(run: Run) -> list[Check]:

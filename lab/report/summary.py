@@ -30,7 +30,6 @@ class ServerRow:
     """One server. `share` is its part of all answered requests; times in ms; None: not known."""
 
     name: str
-    colour: int  # 0..COLOURS; the last is shared
     client_hits: int | None
     server_hits: int | None
     share: float | None
@@ -101,6 +100,7 @@ class Failures:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     pairs: dict[tuple[str, str | None], int]  # (client, who answered or None) → requests
+    colours: dict[str, int]  # of the servers that have one of their own
     servers: tuple[ServerRow, ...]
     more_servers: int  # left out of `servers`
     matrix: Matrix | None
@@ -110,7 +110,7 @@ class Summary:
     failures: Failures
 
     def colour(self, server: str) -> int:
-        return next((row.colour for row in self.servers if row.name == server), COLOURS)
+        return self.colours.get(server, COLOURS)
 
 
 def summarise(run: Run) -> Summary:
@@ -120,6 +120,7 @@ def summarise(run: Run) -> Summary:
     times = _total_times(run.requests, names[:MAX_SERVERS])
     return Summary(
         pairs=dict(pairs),
+        colours={name: index for index, name in enumerate(names[:COLOURS])},
         servers=_server_rows(run, names, pairs, times),
         more_servers=max(0, len(names) - MAX_SERVERS),
         matrix=_matrix(names, pairs),
@@ -152,14 +153,13 @@ def _server_rows(
     return tuple(
         ServerRow(
             name=name,
-            colour=min(index, COLOURS),
             client_hits=_whole(clients[name]),
             server_hits=_whole(number(run.result.hits, name, "server")),
             share=(clients[name] or 0) / answered if answered else None,
             total_p50=percentile(times[name], 50),
             total_p95=percentile(times[name], 95),
         )
-        for index, name in enumerate(names[:MAX_SERVERS])
+        for name in names[:MAX_SERVERS]
     )
 
 
@@ -176,8 +176,8 @@ def _matrix(names: Sequence[str], pairs: Counter[tuple[str, str | None]]) -> Mat
     width = len(shown) + others + 1
     rows: dict[str, list[int]] = {}
     clients = sorted({client for client, _ in pairs}, key=natural)
-    for client in clients:
-        rows[client if client in clients[:MAX_CLIENTS] else OTHERS] = [0] * width
+    for client in [*clients[:MAX_CLIENTS], *([OTHERS] if len(clients) > MAX_CLIENTS else [])]:
+        rows[client] = [0] * width
     for (client, server), count in pairs.items():
         column = width - 1 if server is None else columns.get(server, len(shown))
         rows[client if client in rows else OTHERS][column] += count
@@ -201,7 +201,7 @@ def _timeline(run: Run, names: Sequence[str]) -> Timeline | None:
     first, last = run.requests[0].time, run.requests[-1].time
     events = _events(run)
     span = max(last - first, *(event.at for event in events), 0.001) if events else max(last - first, 0.001)
-    width = nice_step(span / max(12, min(MAX_SLICES, len(run.requests) // 2)))
+    width = nice_step(span / max(12, min(MAX_SLICES, len(run.requests) // 4)))
     shown = names[:COLOURS]
     series = (*shown, *([OTHERS] if len(names) > len(shown) else []))
     places = {name: index for index, name in enumerate(shown)}

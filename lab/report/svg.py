@@ -44,5 +44,5 @@ def picture(ident: str, width: float, height: float, title: str, desc: str, *chi
         viewBox=f"0 0 {num(width)} {num(height)}",
         role="img",
         aria_labelledby=f"{ident}-title {ident}-desc",
-        style=f"max-width:{num(width)}px",
+        style=f"--width:{num(width)}px",
     )

@@ -9,7 +9,7 @@ become one box of small chips, very many a box with their number, very many swit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,8 +21,8 @@ HOST_WIDTH, HOST_HEIGHT, HOST_ROW = 136.0, 30.0, 40.0
 SWITCH_WIDTH, SWITCH_HEIGHT = 112.0, 60.0
 BALANCER_WIDTH, BALANCER_HEIGHT = 132.0, 84.0
 CHIP_WIDTH, CHIP_HEIGHT, BUNDLE_HEAD, BUNDLE_PAD = 84.0, 26.0, 30.0, 8.0
-GAP: Final = 116.0  # between hosts and their switches
-COLUMN: Final = 196.0  # from switch to switch
+GAP: Final = 100.0  # between hosts and their switches
+COLUMN: Final = 176.0  # from switch to switch
 BAND_GAP: Final = 14.0  # between branches
 CONTROLLER_BOTTOM: Final = 64.0
 BODY_TOP: Final = 104.0
@@ -244,17 +244,18 @@ def _columns(root: Node, left: Sequence[Node], right: Sequence[Node]) -> tuple[f
     root.x = MARGIN + reach[0] + root.width / 2
     total = root.x + root.width / 2 + reach[1] + MARGIN
     for side, sign, width, edge in ((left, -1, widths[0], 0.0), (right, 1, widths[1], total)):
-        middle = edge - sign * (MARGIN + width / 2)
+        inner = edge - sign * (MARGIN + width)
         for node in side:
-            _set_x(node, lambda depth, sign=sign: root.x + sign * depth * COLUMN, middle)  # type: ignore[misc]
+            _set_x(node, sign, root.x, inner)
     return total, (depths[0], depths[1])
 
 
-def _set_x(node: Node, switch_x: Callable[[int], float], leaf_x: float) -> None:
+def _set_x(node: Node, sign: int, middle: float, inner: float) -> None:
+    """Switches by their depth, all else in line with its column's inner edge."""
     for switch in node.switches():
-        switch.x = switch_x(switch.depth)
+        switch.x = middle + sign * switch.depth * COLUMN
     for leaf in node.leaves():
-        leaf.x = leaf_x
+        leaf.x = inner + sign * leaf.width / 2
 
 
 def _rows(root: Node, left: Sequence[Node], right: Sequence[Node], services: int) -> float:
