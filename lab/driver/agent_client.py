@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,8 +39,14 @@ class Agent:
         self._session.trust_env = False  # a proxy of the user's must never be asked for 127.0.0.1
         self._session.headers["Authorization"] = f"Bearer {token}"
 
+        self._longest_s = float("inf")
+
     def close(self) -> None:
         self._session.close()
+
+    def be_quick(self, seconds: float = 2.0) -> None:
+        """From here on no answer is waited for longer than this: the user wants to go home."""
+        self._longest_s = seconds
 
     def health(self) -> dict[str, Any]:
         return self._json("GET", "/health", timeout_s=STATE_S)
@@ -75,7 +81,7 @@ class Agent:
     def start_controller(self) -> dict[str, Any]:
         return self._json("POST", "/controller/start", {})
 
-    def load(self, load: wire.Load) -> Iterator[wire.Request | LoadEnd]:
+    def load(self, load: wire.Load) -> Generator[wire.Request | LoadEnd, None, None]:
         """Run a round of requests: each as it ends, LoadEnd at last. Closing the iterator stops the load."""
         longest = load.timeout_s + (1 / load.rate if load.rate else 0)  # silence between two lines
         with self._call("POST", "/load", wire.encode(load), timeout_s=longest + ANSWER_S, stream=True) as answer:
@@ -134,6 +140,7 @@ class Agent:
         self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S, stream: bool = False
     ) -> requests.Response:
         """The answer of a call that went well; LabError for any other."""
+        timeout_s = min(timeout_s, self._longest_s)
         try:
             answer = self._session.request(
                 method, self._url + path, json=body, timeout=(CONNECT_S, timeout_s), stream=stream

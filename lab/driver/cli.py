@@ -1,0 +1,275 @@
+"""The command line: `run_lab.py [OPTIONS] SCENARIO…`, and the commands beside it. Options in, exit code out.
+
+The one rule: nothing heavy is imported up here. Each command imports what it needs when it is called, so `--help`
+answers at once; and nothing leaves `main` but an exit code: every failure is one clear sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from lab import __version__
+from lab.driver.errors import LabError, UsageError
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+DEFAULT_SCENARIO: Final = "scenarios/round_robin.yaml"
+
+
+class LabGroup(click.Group):
+    """Commands, and `run` as the one that is meant when none is named."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not _looks_like_command(args[0]):
+            return super().resolve_command(ctx, ["run", *args])
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[OPTIONS] SCENARIO...  |  COMMAND [ARGS]...")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of `run` too, since it need not be named."""
+        run_params = [param.get_help_record(ctx) for param in self.commands["run"].params]
+        with formatter.section("Options of a run"):
+            formatter.write_dl([record for record in run_params if record])
+        super().format_options(ctx, formatter)
+
+
+def _looks_like_command(word: str) -> bool:
+    """A bare word that is no file here: more likely a mistyped command than a scenario."""
+    return not any(mark in word for mark in "./\\") and not Path(word).exists() and _is_near_command(word)
+
+
+def _is_near_command(word: str) -> bool:
+    from lab.driver.wording import nearest
+
+    return nearest(word, cli.commands) is not None
+
+
+@click.group(
+    cls=LabGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 every expectation held, 1 one failed, 2 wrong command line or scenario, "
+    "3 the lab broke or passed its time limit, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="balance-lab")
+def cli() -> None:
+    """An SDN load-balancing lab in one command: runs SCENARIO files and says how many requests each server got."""
+
+
+def _scenario_options(command: Any) -> Any:
+    """Options that change a scenario, the same for every command that reads one."""
+    for option in (
+        click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change a key of the scenario."),
+        click.option("--mode", metavar="NAME", help="Who decides and who remembers: reactive."),
+        click.option("--policy", metavar="NAME", help="How a server is chosen: round_robin, random."),
+        click.option("--engine", metavar="NAME", help="Controller: auto, pox, osken, stock."),
+    ):
+        command = option(command)
+    return command
+
+
+def _backend_option(command: Any) -> Any:
+    return click.option(
+        "--backend", metavar="NAME", default="auto", help="Where the lab runs: auto, compose, sandbox."
+    )(command)
+
+
+@cli.command()
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@_backend_option
+@_scenario_options
+@click.option("--out", default="runs", metavar="DIR", help="Folder for the runs' folders.  [runs]")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON per scenario on stdout, all else on stderr.")
+@click.option("--junit", metavar="FILE", help="Write JUnit XML, a test case per expectation.")
+@click.option("--keep", is_flag=True, help="Leave the lab running.")
+@click.option("--verbose", is_flag=True, help="A line per decision in controller.log.")
+def run(scenarios: tuple[str, ...], backend: str, out: str, junit: str | None, **options: Any) -> int:
+    """Run scenarios, one after the other (the default command)."""
+    from lab.driver.commands import run_scenarios
+
+    overrides = {key: options.pop(key) for key in ("sets", "policy", "mode", "engine")}
+    return run_scenarios(
+        scenarios, overrides, backend=backend, out=Path(out), junit=Path(junit) if junit else None, **options
+    )
+
+
+@cli.command()
+@click.argument("scenario", default=DEFAULT_SCENARIO)
+@click.option("--name", help="Of the lab; default: the scenario's.")
+@_backend_option
+@_scenario_options
+@click.option("--verbose", is_flag=True, help="A line per decision in the controller's log.")
+def up(scenario: str, name: str | None, backend: str, verbose: bool, **overrides: Any) -> int:
+    """Bring a lab up and leave it running (the tutorial's, where no SCENARIO is named)."""
+    from lab.driver.commands import bring_up
+
+    return bring_up(scenario, overrides, name=name, backend=backend, verbose=verbose)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="All labs that are kept running.")
+def down(name: str | None, every: bool) -> int:
+    """End a kept lab: NAME, or the newest."""
+    from lab.driver.commands import take_down
+
+    return take_down(name, every)
+
+
+@cli.command()
+def status() -> int:
+    """Show the labs that are kept running."""
+    from lab.driver.commands import show_status
+
+    return show_status()
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--lab", "name", metavar="NAME", help="Which kept lab; default: the newest.")
+@click.option("--timeout", "timeout_s", default=60.0, show_default=True, metavar="SECONDS")
+@click.argument("host")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def exec_(name: str | None, timeout_s: float, host: str, argv: tuple[str, ...]) -> int:
+    """Run a command on a HOST (or switch) of a kept lab: exec h3 -- curl http://10.0.1.1/
+
+    Its exit code is the command's."""
+    from lab.driver.commands import run_on_host
+
+    return run_on_host(name, host, list(argv[1:] if argv[0] == "--" else argv), timeout_s)
+
+
+@cli.command()
+@click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
+@_scenario_options
+def validate(scenarios: tuple[str, ...], **overrides: Any) -> int:
+    """Check scenarios without running them."""
+    from lab.driver.commands import load_all
+
+    for scenario in load_all(scenarios, overrides):
+        click.echo(f"{scenario.path}: {scenario.name} is sound")
+    return EXIT_OK
+
+
+@cli.command("list")
+def list_() -> int:
+    """List the scenarios that come with the kit."""
+    from lab.driver.commands import list_scenarios
+
+    return list_scenarios()
+
+
+@cli.command()
+def schema() -> int:
+    """Print the JSON Schema of scenario files, for editors."""
+    import json
+
+    from lab.driver.scenario import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return EXIT_OK
+
+
+@cli.command()
+def doctor() -> int:
+    """Say what this machine can run, what is missing, and the command that mends it."""
+    from rich.console import Console
+
+    from lab.driver.doctor import examine, show
+
+    found = examine()
+    show(found, Console())
+    return found.exit_code
+
+
+@cli.command()
+@click.argument("run_folder", default="runs/latest", metavar="[RUN]")
+def report(run_folder: str) -> int:
+    """Write report.html anew for a finished RUN's folder (default: the latest)."""
+    from lab.driver.commands import write_report
+
+    return write_report(Path(run_folder))
+
+
+@cli.command("base-image")
+@click.option("--anew", is_flag=True, help="Also where there is one.")
+def base_image(anew: bool) -> int:
+    """Make the Debian base image from Debian's packages, where no image can be pulled."""
+    from lab.driver.base_image import make
+
+    make(anew=anew, say=click.echo)
+    return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code and raises nothing."""
+    try:
+        return cli.main(args=None if argv is None else list(argv), prog_name="run_lab.py", standalone_mode=False) or 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _say("interrupted", EXIT_INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _say(error.format_message(), EXIT_USAGE)
+    except click.ClickException as error:
+        return _say(_usage_sentence(error), EXIT_USAGE)
+    except (UsageError, LabError) as error:
+        return _say(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone; so must we, without a word more on it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN
+    except Exception as error:
+        return _say(f"internal error: {type(error).__name__}: {error}{_keep_trace()}", EXIT_BROKEN)
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    """Click's message in the kit's own words: what was found, the nearest right word, what to do."""
+    from lab.driver.wording import alternatives, nearest, quote
+
+    if isinstance(error, click.NoSuchOption):
+        near = nearest(error.option_name, error.possibilities or _options_of(error.ctx))
+        hint = f": did you mean {quote(near)}?" if near else f" (see {_help_command(error.ctx)})"
+        return f"unknown option {quote(error.option_name)}{hint}"
+    if isinstance(error, click.UsageError) and error.message.startswith("No such command"):
+        word = error.message.split("'")[1]
+        return f"unknown command {quote(word)}{alternatives(word, sorted(cli.commands))}"
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _options_of(ctx: click.Context | None) -> list[str]:
+    return [name for param in ctx.command.params for name in param.opts] if ctx else []
+
+
+def _help_command(ctx: click.Context | None) -> str:
+    return f"{ctx.command_path if ctx else 'run_lab.py'} --help"
+
+
+def _say(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
+
+
+def _keep_trace() -> str:
+    """Where the details of an internal error are: in a file, since a user has no use for a traceback."""
+    from lab.driver.pox_supply import cache_folder
+
+    path = cache_folder() / "driver-trace.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+    except OSError:
+        return ""
+    return f" (details: {path})"

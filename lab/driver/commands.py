@@ -1,0 +1,252 @@
+"""What the commands do: scenarios run one after the other, labs kept and ended, and the small ones beside them.
+
+Rule: every scenario is read and found sound before anything is started; standard output holds what was asked for, all
+else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+from lab.driver import backends
+from lab.driver.backends import registry
+from lab.driver.errors import LabError, UsageError
+from lab.driver.guard import Guard, Interrupted
+from lab.driver.plan import Plan, make_plan
+from lab.driver.progress import make_screen
+from lab.driver.runner import Run, free_name
+from lab.driver.scenario import Scenario, load
+from lab.driver.wording import alternatives, quote
+from lab.record import BROKEN, FAILED, INTERRUPTED, PASSED, Result, RunFolder
+
+EXIT_CODES: Final = {PASSED: 0, FAILED: 1, BROKEN: 3, INTERRUPTED: 130}
+SCENARIOS: Final = Path(__file__).resolve().parent.parent / "scenarios"
+
+
+def load_all(paths: Sequence[str], overrides: Mapping[str, Any]) -> list[Scenario]:
+    """Every scenario, or a UsageError with the mistakes of all of them."""
+    scenarios: list[Scenario] = []
+    mistakes: list[str] = []
+    for path in paths:
+        try:
+            scenarios.append(load(path, **overrides))
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return scenarios
+
+
+def run_scenarios(
+    paths: Sequence[str],
+    overrides: Mapping[str, Any],
+    *,
+    backend: str,
+    out: Path,
+    junit: Path | None,
+    as_json: bool,
+    keep: bool,
+    verbose: bool,
+) -> int:
+    """Run them in order; the worst exit code. An interruption ends the row."""
+    scenarios = load_all(paths, overrides)
+    if junit is not None and not junit.parent.is_dir():
+        raise UsageError(f"--junit {junit}: there is no folder {junit.parent}")
+    chosen = _choose(backend)
+    threading.Thread(target=preload, daemon=True).start()
+    results: list[Result] = []
+    worst = 0
+    for scenario in scenarios:
+        folder = _make_folder(out, scenario.name)
+        plan = _planner(scenario, chosen, keep, verbose)
+        run = Run(scenario, plan, folder, make_screen())
+        try:
+            result = run.execute()
+        finally:
+            results.append(run.result)
+        _show(run, folder.path, as_json)
+        worst = max(worst, EXIT_CODES[result.verdict], EXIT_CODES[INTERRUPTED] if run.caught else 0)
+        if run.caught:
+            break
+    if junit is not None:
+        _write_junit(results, junit)
+    return worst
+
+
+def preload() -> None:
+    """Import, while the lab comes up, what is needed as soon as it is up: half a second's work on a slow machine."""
+    with contextlib.suppress(Exception):  # whatever is wrong shows, with its reason, where it is used
+        import rich.console
+        import rich.progress
+
+        import lab.driver.agent_client
+        import lab.driver.summary
+        import lab.report.html  # noqa: F401
+
+
+def bring_up(scenario: str, overrides: Mapping[str, Any], *, name: str | None, backend: str, verbose: bool) -> int:
+    """A lab that stays: network built, controller connected, servers up, nothing sent."""
+    from lab.driver.session import Session
+
+    (sound,) = load_all([scenario], overrides)
+    plan = make_plan(sound, _choose(backend), keep=True, verbose=verbose)
+    print(f"backend {plan.backend.name} ({plan.backend_why})\nengine  {plan.engine} ({plan.engine_why})", flush=True)
+    session = None
+    try:
+        with Guard(sound.time_limit_s) as guard:
+            try:
+                session = Session(plan.backend.up(name or free_name(sound.name, keep=True), plan.pox, True))
+                session.build(plan)
+            finally:
+                guard.shield()
+    except BaseException as error:
+        if session is not None:
+            reason = session.explain(error) if isinstance(error, LabError) else None
+            session.lab.down()
+            if reason:
+                raise LabError(reason) from None
+        if isinstance(error, Interrupted):
+            raise KeyboardInterrupt from None
+        if not isinstance(error, Exception):
+            raise LabError(f"the lab was not up within its time limit of {sound.time_limit_s:g} s") from None
+        raise
+    registry.set_scenario(session.lab.name, sound.name)
+    print(_how_to_use(session.lab.name, plan))
+    return 0
+
+
+def take_down(name: str | None, every: bool) -> int:
+    if name and every:
+        raise UsageError("down takes a lab's name or --all, not both")
+    if every:
+        ended = backends.down_all()
+    else:
+        entry = _find(name)
+        backends.attach(entry).down()
+        ended = [entry.name]
+    print("\n".join(f"{lab} is down" for lab in ended) or "no lab is running")
+    return 0
+
+
+def show_status() -> int:
+    entries = registry.entries()
+    if not entries:
+        print("no lab is running")
+        return 0
+    from lab.driver.summary import show_labs
+
+    now = time.time()
+    rows = [(e.name, e.backend, e.scenario or "-", _age(now - e.started), e.url) for e in entries]
+    show_labs(rows, sys.stdout)
+    return 0
+
+
+def run_on_host(name: str | None, host: str, argv: list[str], timeout_s: float) -> int:
+    """The command's own exit code, output and errors."""
+    from lab.driver.agent_client import Agent
+
+    entry = _find(name)
+    answer = Agent(entry.url, entry.token).exec(host, argv, timeout_s)
+    sys.stdout.write(answer.get("stdout", ""))
+    sys.stderr.write(answer.get("stderr", ""))
+    return int(answer["exit_code"])
+
+
+def list_scenarios() -> int:
+    for path in sorted(SCENARIOS.glob("*.yaml")):
+        scenario = load(str(path))
+        print(f"scenarios/{path.name:<22} {scenario.about}")
+    return 0
+
+
+def write_report(folder: Path) -> int:
+    from lab.report.data import ReportError
+    from lab.report.html import write_html
+
+    try:
+        print(write_html(folder))
+    except ReportError as error:
+        raise UsageError(str(error)) from None
+    return 0
+
+
+def _choose(backend: str) -> tuple[backends.Backend, str]:
+    if backend not in backends.NAMES:
+        raise UsageError(f"unknown backend {quote(backend)}{alternatives(backend, backends.NAMES)}")
+    return backends.choose(backend)
+
+
+def _planner(scenario: Scenario, chosen: tuple[backends.Backend, str], keep: bool, verbose: bool) -> Any:
+    return lambda: make_plan(scenario, chosen, keep=keep, verbose=verbose)
+
+
+def _make_folder(out: Path, scenario: str) -> RunFolder:
+    try:
+        return RunFolder.create(out, scenario)
+    except OSError as error:
+        raise UsageError(f"no folder for runs can be made in {out}: {error.strerror or error}") from None
+
+
+def _show(run: Run, folder: Path, as_json: bool) -> None:
+    """Report, table, and the line of JSON."""
+    from lab.driver.summary import show
+
+    stream: IO[str] = sys.stderr if as_json else sys.stdout
+    _write_report_of(run.result, folder)
+    show(run.result, folder, stream)
+    if run.kept and run.plan:
+        print(_how_to_use(run.kept, run.plan), file=stream)
+    if as_json:
+        line = {**run.result.to_json(), "folder": str(folder)}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _write_report_of(result: Result, folder: Path) -> None:
+    """A page that can't be made costs the run nothing but a note."""
+    try:
+        from lab.report.html import write_html
+
+        write_html(folder)
+    except Exception as error:
+        result.notes.append(f"the report could not be made: {error}")
+
+
+def _write_junit(results: Sequence[Result], path: Path) -> None:
+    from lab.report import junit
+
+    try:
+        junit.write(results, path)
+    except OSError as error:
+        raise LabError(f"--junit {path} could not be written: {error.strerror or error}") from None
+
+
+def _find(name: str | None) -> registry.Entry:
+    entry = registry.find(name) if name else registry.newest()
+    if entry is not None:
+        return entry
+    running = [e.name for e in registry.entries()]
+    if name and running:
+        raise UsageError(f"no lab is called {quote(name)}{alternatives(name, running)}")
+    raise UsageError("no lab is running: start one with `up`")
+
+
+def _how_to_use(name: str, plan: Plan) -> str:
+    service = next(iter(plan.scenario.controller().services))
+    client = plan.scenario.network().hosts[-1].name
+    return (
+        f"lab {name} is up and stays; try\n"
+        f"  python lab/run_lab.py exec --lab {name} {client} -- curl -s http://{service.ip}:{service.port}/\n"
+        f"  python lab/run_lab.py down {name}"
+    )
+
+
+def _age(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {int(seconds) % 60} s"

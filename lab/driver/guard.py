@@ -1,0 +1,68 @@
+"""Ends a run from outside: Ctrl-C, SIGTERM, a closed terminal or the time limit, as an exception in the main thread.
+
+A signal's handler runs between any two steps of the main thread, and so ends a wait of any kind, in whoever's code.
+The one rule: it raises once. From then on, or from `shield` on, signals are only remembered, so that whoever cleans up
+is never interrupted, however often the user presses Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """The user, or who started us, wants us to end. Not an Exception: code in between that mends errors must let go."""
+
+
+class TimeLimit(BaseException):
+    """The run took longer than it may."""
+
+
+class Guard:
+    """`with Guard(60) as guard:` in the main thread. `limit_s` None: no time limit."""
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self.caught: signal.Signals | None = None  # the first signal that asked us to end, raised or not
+        self._limit_s = limit_s
+        self._shielded = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Guard:
+        for number in (*ENDING, signal.SIGALRM):
+            self._before[number] = signal.signal(number, self._fire)
+        if self._limit_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, self._limit_s)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def shield(self) -> None:
+        """From here on nothing is raised any more."""
+        self._shielded = True
+
+    def _fire(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGALRM and self.caught is None:
+            self.caught = signal.Signals(number)
+        if self._shielded:
+            return
+        self._shielded = True
+        raise TimeLimit if number == signal.SIGALRM else Interrupted
+
+
+def wait_until(ready: Callable[[], bool], seconds: float, pause_s: float = 0.01) -> bool:
+    """Ask `ready()` until it says yes, `seconds` long at most; whether it did."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause_s)
+    return True

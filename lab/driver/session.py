@@ -1,0 +1,150 @@
+"""A lab at work: its backend's processes, its network and its controller, connected, with what a run asks of them.
+
+`build` does the two slow things, network and controller, at the same time. The one rule: a call that fails says what
+really happened: where the lab or the controller died, that is the sentence, not the broken connection it caused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from lab.driver.backends.base import Lab
+from lab.driver.errors import LabError
+from lab.driver.guard import wait_until
+
+if TYPE_CHECKING:
+    from lab.driver.agent_client import Agent
+    from lab.driver.plan import Plan
+    from lab.driver.scenario import Scenario
+
+SERVERS_UP_S: Final = 20.0  # stock POX takes 5 s for the last of two servers
+LOGS_SETTLE_S: Final = 2.0  # a server's log may be a breath behind its answer
+DEATH_S: Final = 0.5  # from the agent's last breath until its backend knows
+
+
+class Session:
+    def __init__(self, lab: Lab) -> None:
+        from lab.driver.agent_client import Agent  # imported while the lab starts: see cli.preload
+
+        self.lab = lab
+        self.agent: Agent = Agent(lab.url, lab.token)
+        self.network: dict[str, Any] = {}  # the agent's answer: datapath, versions
+        self.controller: dict[str, Any] = {}  # the supervisor's: engine, versions
+
+    def build(self, plan: Plan) -> None:
+        """Network and controller up and connected, and every server found to be up."""
+        scenario = plan.scenario
+        controller = replace(scenario.controller(verbose=plan.verbose), engine=plan.engine)
+        self.network, self.controller = together(
+            lambda: self.agent.put_network(scenario.network()), lambda: self.agent.put_controller(controller)
+        )
+        self.agent.connect_network()
+        self._wait_for_all_servers(scenario)
+
+    @property
+    def versions(self) -> dict[str, str | None]:
+        """Of every program in the lab; None: not there."""
+        unknown = dict.fromkeys(("open_vswitch", "mininet", "pox", "os_ken"))
+        return {**unknown, **self.network.get("versions", {}), **self.controller.get("versions", {})}
+
+    def statistics(self) -> dict[str, Any]:
+        """The engine's own counters. Raises LabError: it has died."""
+        status = self.agent.controller()
+        if sentence := _death(status):
+            raise LabError(self._with_last_words(sentence))
+        return status.get("statistics") or {}
+
+    def wait_for_server(self, server: str, state: str, seconds: float) -> None:
+        """Until every service that has it holds `server` for `state`. Raises LabError after `seconds`."""
+        if not wait_until(lambda: self._states().get(server) == {state}, seconds):
+            raise LabError(f"{server} was not held for {state} after {seconds:g} s")
+
+    def server_hits(self, at_least: Mapping[str, int]) -> dict[str, int]:
+        """Requests in each server's own log, once they are all there: no fewer than its clients have seen answered."""
+        found: dict[str, int] = {}
+
+        def settled() -> bool:
+            found.update((host, len(hits)) for host, hits in self.agent.hits().items())
+            return all(found.get(server, 0) >= count for server, count in at_least.items())
+
+        wait_until(settled, LOGS_SETTLE_S)
+        return found
+
+    def explain(self, error: LabError) -> str:
+        """What `error` comes from, in one sentence."""
+        with contextlib.suppress(LabError):
+            sentence = _death(self.agent.controller())
+            return self._with_last_words(sentence) if sentence else str(error)
+        if wait_until(lambda: not self.lab.alive(), DEATH_S):
+            return f"the lab ended during the run: {self.lab.why_dead()}"
+        return str(error)
+
+    def files(self) -> dict[str, str]:
+        """Logs and flow tables, as far as they can be had: file name → text."""
+        found = dict(self.lab.logs())
+        for name, ask in (("flows.txt", self.agent.flows), ("controller.log", self.agent.controller_log)):
+            with contextlib.suppress(LabError):
+                found[name] = ask()
+        return found
+
+    def _states(self) -> dict[str, set[str]]:
+        """Server → the states that its services hold it for."""
+        states: dict[str, set[str]] = {}
+        for service in (self.statistics().get("services") or {}).values():
+            for server, facts in service["servers"].items():
+                states.setdefault(server, set()).add(facts["state"])
+        return states
+
+    def _wait_for_all_servers(self, scenario: Scenario) -> None:
+        wanted = {server for pool in scenario.servers.values() for server in pool}
+
+        def missing() -> list[str]:
+            states = self._states()
+            return sorted(server for server in wanted if states.get(server) != {"up"})
+
+        if not wait_until(lambda: not missing(), SERVERS_UP_S):
+            raise LabError(f"the balancer found no life in {', '.join(missing())} within {SERVERS_UP_S:g} s")
+
+    def _with_last_words(self, sentence: str) -> str:
+        log = ""
+        with contextlib.suppress(LabError):
+            log = self.agent.controller_log()
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        return f"{sentence}; last in its log: {lines[-1][:200]}" if lines else f"{sentence}; its log is empty"
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Run `calls` at the same time, a thread each; their results in order. Raises the first error, without waiting.
+
+    The threads are daemons: after an error or an interruption they end with the lab they speak to."""
+    done: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run(index: int, call: Callable[[], Any]) -> None:
+        try:
+            done.put((index, call(), None))
+        except BaseException as error:  # handed to the caller below
+            done.put((index, None, error))
+
+    for index, call in enumerate(calls):
+        threading.Thread(target=run, args=(index, call), daemon=True).start()
+    results: dict[int, Any] = {}
+    while len(results) < len(calls):
+        index, result, error = done.get()
+        if error is not None:
+            raise error
+        results[index] = result
+    return [results[index] for index in range(len(calls))]
+
+
+def _death(status: Mapping[str, Any]) -> str | None:
+    """How the engine died; None: it lives, or was never started."""
+    code = status.get("exit_code")
+    if status.get("running") or code is None:
+        return None
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"the controller ({status.get('engine')}) {how} during the run"
