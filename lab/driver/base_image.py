@@ -1,7 +1,7 @@
 """The Debian base image, made from Debian's packages: for machines that reach a package mirror and no image registry.
 
-`make` bootstraps a minimal Debian with mmdebstrap and imports it under the name that the Dockerfiles start from, so they
-build unchanged. The one rule: an image that is there already is left as it is, unless it is asked to be made anew.
+`make` bootstraps a minimal Debian with mmdebstrap and imports it under the name that the Dockerfiles start from, so
+that they build unchanged. The one rule: an image that is there is left as it is, unless asked to make it anew.
 """
 
 from __future__ import annotations
