@@ -118,6 +118,7 @@ def summarise(run: Run) -> Summary:
     pairs = Counter((request.client, request.server) for request in run.requests)
     names = _server_names(run, pairs)
     times = _total_times(run.requests, names[:MAX_SERVERS])
+    phases = {phase: _times(run.requests, phase) for phase in PHASES}
     return Summary(
         pairs=dict(pairs),
         colours={name: index for index, name in enumerate(names[:COLOURS])},
@@ -125,8 +126,8 @@ def summarise(run: Run) -> Summary:
         more_servers=max(0, len(names) - MAX_SERVERS),
         matrix=_matrix(names, pairs),
         timeline=_timeline(run, names),
-        latency=tuple(_latency_row(run, phase) for phase in PHASES),
-        curves=tuple(_curve(phase, values) for phase in PHASES if len(values := _times(run.requests, phase)) > 1),
+        latency=tuple(_latency_row(run, phase, values) for phase, values in phases.items()),
+        curves=tuple(_curve(phase, values) for phase, values in phases.items() if len(values) > 1),
         failures=_failures(run.requests),
     )
 
@@ -255,9 +256,8 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else None
 
 
-def _latency_row(run: Run, phase: str) -> LatencyRow:
+def _latency_row(run: Run, phase: str, values: Sequence[float]) -> LatencyRow:
     """The result's own percentiles, so that page and result agree; what it lacks is computed from the requests."""
-    values = _times(run.requests, phase)
 
     def of(percent: int) -> float | None:
         given = number(run.result.latency_ms, phase, f"p{percent}")

@@ -157,7 +157,10 @@ def _branches(facts: _Facts) -> tuple[list[Node], list[Node]]:
         branches = _merged(facts)
     else:
         seen = {network.balancer}
-        branches = [_grow(name, 1, facts, seen, crowded) for name in network.neighbours(network.balancer)]
+        near = network.neighbours(network.balancer)
+        branches = [
+            _grow(name, 1, facts, seen, crowded) for name in near if name not in seen
+        ]  # seen: it grows meanwhile
     for branch in branches:
         serves = any(leaf.role == SERVER for leaf in branch.leaves())
         (right if serves else left).append(branch)
