@@ -25,6 +25,7 @@ from lab.report.topology import (
     MAX_CHIPS,
     SERVER,
     SERVICE_ROW,
+    STRAIGHT,
     SWITCH_WIDTH,
     Layout,
     Node,
@@ -78,30 +79,44 @@ def _control_lines(layout: Layout) -> Iterator[Markup]:
 
 
 def _links(layout: Layout, summary: Summary) -> Iterator[Markup]:
-    for side, sign, depth in ((layout.left, -1, layout.left_depth), (layout.right, 1, layout.right_depth)):
-        yield from _links_of(layout.root, side, sign, depth, layout, summary)
+    """All strands, then all numbers: none is painted over."""
+    drawn = [
+        link
+        for side, sign, depth in ((layout.left, -1, layout.left_depth), (layout.right, 1, layout.right_depth))
+        for link in _links_of(layout.root, side, sign, depth, layout, summary)
+    ]
+    yield from (strands for strands, _ in drawn)
+    yield from (count for _, count in drawn if count)
 
 
 def _links_of(
     parent: Node, children: Sequence[Node], sign: int, depth: int, layout: Layout, summary: Summary
-) -> Iterator[Markup]:
+) -> Iterator[tuple[Markup, Markup]]:
     widths = [bundle_width(child, layout.total) for child in children]
     y = parent.y - (sum(widths) + STRAND_GAP * (len(widths) - 1)) / 2
     for child, width in zip(children, widths):
-        yield _link(child, parent, y + width / 2, sign, depth, layout, summary)
+        bend = _bend(child, parent, sign, depth, layout)
+        yield _link(child, parent, y + width / 2, bend, sign, layout, summary), _count(child, parent, sign)
         y += width + STRAND_GAP
         yield from _links_of(child, child.children, sign, depth, layout, summary)
 
 
+def _bend(child: Node, parent: Node, sign: int, depth: int, layout: Layout) -> float:
+    """Where a link leaves the straight: past its number, and past the columns of switches that it doesn't touch."""
+    start = child.x - sign * child.width / 2
+    if child.kind == "switch":
+        return start
+    if parent.depth < depth:
+        return layout.root.x + sign * ((parent.depth + 1) * COLUMN - SWITCH_WIDTH / 2)
+    return start - sign * STRAIGHT
+
+
 def _link(
-    child: Node, parent: Node, parent_y: float, sign: int, depth: int, layout: Layout, summary: Summary
+    child: Node, parent: Node, parent_y: float, bend: float, sign: int, layout: Layout, summary: Summary
 ) -> Markup:
-    """From a box to the switch it hangs on; straight past the columns in between, then in a curve."""
+    """From a box to the switch it hangs on: straight, then in a curve."""
     start = child.x - sign * child.width / 2
     end = parent.x + sign * parent.width / 2
-    bend = start
-    if child.kind != "switch" and parent.depth < depth:
-        bend = layout.root.x + sign * ((parent.depth + 1) * COLUMN - SWITCH_WIDTH / 2)
     offset = -bundle_width(child, layout.total) / 2
     parts: list[Markup] = [el("title", f"{child.name} to {parent.name}: {_flow_words(child)}")]
     for server, count in sorted(child.flow.items(), key=lambda item: _order(summary, item[0])) or [(None, 0)]:
@@ -110,9 +125,7 @@ def _link(
         d = _way(start, child.y + offset, bend, end, parent_y + offset)
         parts.append(el("path", d=d, class_=_strand_class(summary, server, count), stroke_width=width))
         offset += width / 2
-    return el(
-        "g", *parts, *_count(child, start, sign, layout), class_="link", data_from=child.name, data_to=parent.name
-    )
+    return el("g", *parts, class_="link")
 
 
 def _order(summary: Summary, server: str | None) -> tuple[int, str]:
@@ -138,13 +151,14 @@ def _flow_words(node: Node) -> str:
     return ", ".join(words[:8]) or "no requests"
 
 
-def _count(child: Node, start: float, sign: int, layout: Layout) -> Iterator[Markup]:
-    """The number of requests, on the line."""
+def _count(child: Node, parent: Node, sign: int) -> Markup:
+    """The number of requests, on the line; nothing where there were none."""
     total = child.flow.total()
     if not total:
-        return
-    x = start - sign * 30
-    yield label(x, child.y + 4, f"{total:,}".replace(",", THIN_SPACE), "t count")
+        return Markup()
+    x = child.x - sign * (child.width / 2 + 26)
+    words = label(x, child.y + 4, f"{total:,}".replace(",", THIN_SPACE), "t count")
+    return el("g", words, class_="count-of", data_from=child.name, data_to=parent.name)
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Page(HTMLParser):
         if section and (self._within("td") is not None or self._within("th") is not None):
             self.cells[str(section.get("id"))][-1][-1] += data
         group = self._within("g")
-        if group and group.get("class") == "link" and self._open[-1][0] == "text":
+        if group and group.get("class") == "count-of" and self._open[-1][0] == "text":
             self.links.setdefault((str(group["data-from"]), str(group["data-to"])), []).append(data)
 
     def _within(self, tag: str) -> dict[str, str | None] | None:
