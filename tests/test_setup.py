@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("awk", "cat", "chmod", "cksum", "dirname", "env", "find", "grep", "id", "mkdir", "mktemp", "mv", "rm", "sed")
-TOOLS += ("sh", "sort", "timeout", "touch", "true")
+TOOLS += ("sh", "sort", "tail", "timeout", "touch", "true")
 
 # Its data base is a file with the names of the installed packages.
 DPKG_QUERY = """
@@ -72,7 +72,7 @@ class Machine:
         self.db.write_text("".join(f"{name}\n" for name in ("dpkg", *installed)))
         self.program("dpkg-query", DPKG_QUERY.format(db=self.db))
         self.program("apt-get", APT_GET.format(db=self.db, policy=self.policy, fail=self.fail))
-        self.program("deb-systemd-helper", "")
+        self.program("deb-systemd-helper", f'echo "for $DPKG_MAINTSCRIPT_PACKAGE" >>{self.calls}')
         self.program("update-rc.d", "")
 
     def user(self) -> None:
@@ -123,7 +123,8 @@ def test_only_missing_packages_are_installed_and_named_first(machine: Machine) -
     assert [name for name in names if name[0] != "-"] == [
         n for n in machine.wanted if n not in ("curl", "git", "python3")
     ]
-    assert done.stderr.startswith("set-up: installing Debian packages: ca-certificates ethtool")
+    assert done.stderr.startswith("set-up: installing Debian packages")
+    assert "enabled or started): ca-certificates ethtool" in done.stderr.splitlines()[0]
 
 
 def test_no_service_is_started_or_enabled(machine: Machine) -> None:
@@ -131,6 +132,7 @@ def test_no_service_is_started_or_enabled(machine: Machine) -> None:
     assert machine.setup("test").returncode == 0
     assert "exit 101" in Path(f"{machine.policy}.seen").read_text()
     assert machine.called("deb-systemd-helper") == ["deb-systemd-helper disable nginx-light.service"]
+    assert machine.called("for ") == ["for nginx-light"]  # without this name it does nothing
     assert machine.called("update-rc.d") == ["update-rc.d nginx-light disable"]  # and none that was there before
 
 
@@ -157,6 +159,7 @@ def test_a_failed_installation_ends_the_set_up_with_a_sentence(machine: Machine)
     machine.fail.touch()
     done = machine.setup("demo")
     assert done.returncode == 1
+    assert "E: no space" in done.stderr
     assert done.stderr.endswith("set-up: the packages could not be installed; the lines above say why\n")
     assert not (machine.tree / ".cache").exists()
 

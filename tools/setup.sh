@@ -49,7 +49,7 @@ compose_answers() {
 }
 
 install_packages() {
-    say "installing Debian packages: $* (no service is enabled or started)"
+    say "installing Debian packages, which takes a minute (no service is enabled or started): $*"
     code=0
     as_root sh tools/setup.sh packages "$@" || code=$?
     [ $code != 99 ] || return 99
@@ -85,7 +85,10 @@ packages() {
     before=$(dpkg-query -W -f='${Package}\n' | sort -u)
     deny_services
     apt-get update -qq || say "apt-get update failed; going on with the lists that are here"
-    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install -y -q --no-install-recommends "$@" >&2
+    log=$(mktemp)
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install -y -q --no-install-recommends "$@" \
+        </dev/null >"$log" 2>&1 || { tail -n 30 "$log" >&2; rm -f "$log"; exit 1; }
+    rm -f "$log"
     dpkg-query -W -f='${Package}\n' | sort -u | while read -r name; do
         printf '%s\n' "$before" | grep -qxF "$name" || disable_services "$name"
     done
@@ -110,7 +113,9 @@ restore_policy() {
 
 disable_services() {
     dpkg-query -L "$1" | sed -En 's#^(/usr)?/lib/systemd/system/([^/@]*\.(service|socket|timer))$#\2#p' |
-        while read -r unit; do deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true; done
+        while read -r unit; do
+            DPKG_MAINTSCRIPT_PACKAGE=$1 deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true  # or it refuses
+        done
     dpkg-query -L "$1" | sed -En 's#^/etc/init\.d/([^/]*)$#\1#p' |
         while read -r script; do update-rc.d "$script" disable >/dev/null 2>&1 || true; done
 }
