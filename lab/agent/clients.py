@@ -1,0 +1,205 @@
+"""Runs the clients of a load: real curl processes in the hosts' namespaces, a record per finished request.
+
+Closed model: `concurrency` workers, each takes the next request (dealt to the clients in turn), runs curl, takes the
+next; with one worker the order is exact. Open model (`rate`): requests start at fixed times whatever the answers do,
+and one that finds `concurrency` others in flight is dropped and counted. Keep-alive: one curl per client, with all of
+the client's requests, at most `concurrency` of them at a time. Rule: after `run` returns, no process of it is left.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from lab import wire
+from lab.agent import curl
+from lab.agent.namespaces import Place
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a load ended."""
+
+    sent: int
+    dropped: int
+
+
+def client_of(load: wire.Load, number: int) -> str:
+    """Who sends request `number` (from 0): clients take turns."""
+    return load.clients[number % len(load.clients)]
+
+
+def shares(load: wire.Load) -> dict[str, int]:
+    """How many requests each client sends on its one connection; endless where only time ends the load."""
+    if load.requests is None:
+        return dict.fromkeys(load.clients, curl.ENDLESS)
+    each, more = divmod(load.requests, len(load.clients))
+    dealt = {client: each + (i < more) for i, client in enumerate(load.clients)}
+    return {client: count for client, count in dealt.items() if count}
+
+
+class Run:
+    """One load being run. `report` is called in worker threads, once per finished request."""
+
+    def __init__(self, load: wire.Load, places: Mapping[str, Place], report: Callable[[wire.Request], None]) -> None:
+        self._load = load
+        self._places = places
+        self._report = report
+        self._lock = threading.Lock()
+        self._over = threading.Event()  # cancelled, or out of time: start nothing more
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._dealt = self._sent = self._dropped = 0
+        self._deadline = float("inf")
+
+    def run(self) -> Outcome:
+        """Blocks until the load is over; call it in a thread."""
+        if self._load.duration_s is not None:
+            self._deadline = time.monotonic() + self._load.duration_s
+        if self._load.keepalive:
+            self._run_keepalive()
+        elif self._load.rate is not None:
+            self._run_open(self._load.rate)
+        else:
+            self._run_closed()
+        return Outcome(self._sent, self._dropped)
+
+    def cancel(self) -> None:
+        """Start nothing more, and kill what runs. May be called from any thread, at any time."""
+        self._over.set()
+        with self._lock:
+            for child in self._children:
+                child.kill()
+
+    # The three models
+
+    def _run_closed(self) -> None:
+        workers = self._load.concurrency
+        if self._load.requests is not None:
+            workers = min(workers, self._load.requests)
+        _join(_started(self._work) for _ in range(workers))
+
+    def _work(self) -> None:
+        while (number := self._deal()) is not None:
+            self._send(client_of(self._load, number))
+
+    def _run_open(self, rate: float) -> None:
+        begun = time.monotonic()
+        free = threading.Semaphore(self._load.concurrency)
+        threads: list[threading.Thread] = []
+
+        def send(client: str) -> None:
+            try:
+                self._send(client)
+            finally:
+                free.release()
+
+        while (number := self._deal(due=begun + self._dealt / rate)) is not None:
+            if free.acquire(blocking=False):
+                threads = [thread for thread in threads if thread.is_alive()]
+                threads.append(_started(send, client_of(self._load, number)))
+            else:
+                self._dropped += 1
+        _join(threads)
+
+    def _run_keepalive(self) -> None:
+        waiting = list(shares(self._load).items())
+        waiting.reverse()
+
+        def work() -> None:
+            while (share := self._next_of(waiting)) is not None:
+                self._send(*share)
+
+        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self.cancel)
+        if self._load.duration_s is not None:
+            timer.start()
+        _join([_started(work) for _ in range(min(self._load.concurrency, len(waiting)))])
+        timer.cancel()
+
+    def _next_of(self, waiting: list[tuple[str, int]]) -> tuple[str, int] | None:
+        with self._lock:
+            return waiting.pop() if waiting and not self._is_over() else None
+
+    def _deal(self, due: float = 0.0) -> int | None:
+        """The number of the next request, once it is due; None: no more are to be started."""
+        wait = min(due, self._deadline) - time.monotonic()
+        if wait > 0:
+            self._over.wait(wait)
+        with self._lock:
+            if self._is_over() or self._dealt == self._load.requests:
+                return None
+            self._dealt += 1
+            return self._dealt - 1
+
+    def _is_over(self) -> bool:
+        return self._over.is_set() or time.monotonic() >= self._deadline
+
+    # One curl
+
+    def _send(self, client: str, repeat: int | None = None) -> None:
+        """Run one curl and report its requests."""
+        started, count = time.time(), 0
+        child = self._places[client].popen(
+            curl.command(self._load.url, self._load.timeout_s, repeat),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=curl.ENVIRONMENT,
+        )
+        with child, self._watched(child):
+            assert child.stdout is not None
+            for request in curl.requests(client, _lines(child.stdout)):
+                count += 1
+                self._finished(request)
+            code = child.wait()
+        if not count and not self._over.is_set():
+            self._finished(curl.unanswered(client, started, code))
+
+    def _finished(self, request: wire.Request) -> None:
+        with self._lock:
+            self._sent += 1
+        self._report(request)
+
+    def _watched(self, child: subprocess.Popen[bytes]) -> _Watched:
+        return _Watched(self._lock, self._children, child, self._over)
+
+
+class _Watched:
+    """While inside, `child` is among those that `cancel` kills."""
+
+    def __init__(
+        self,
+        lock: threading.Lock,
+        children: set[subprocess.Popen[bytes]],
+        child: subprocess.Popen[bytes],
+        over: threading.Event,
+    ) -> None:
+        self._lock, self._children, self._child, self._over = lock, children, child, over
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._children.add(self._child)
+        if self._over.is_set():  # cancelled between its start and here
+            self._child.kill()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._children.discard(self._child)
+
+
+def _lines(stream: IO[bytes]) -> Iterable[str]:
+    return (line.decode("utf-8", "replace") for line in iter(stream.readline, b""))
+
+
+def _started(work: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    for thread in list(threads):
+        thread.join()

@@ -1,0 +1,169 @@
+"""Open vSwitch's two daemons and its commands: start, versions, controllers, flows, stop.
+
+The database lives in the lab's state folder and is made anew, so no bridge of an earlier lab can be in it.
+`is_connected` in that database is refreshed every 5 s only; the daemon's log tells at once, so that is read.
+Rule: switches are always told in one call for all of them, each call costs 10 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lab.agent.refusal import Refusal
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+RUN = Path("/run/openvswitch")
+MODULE = Path("/sys/module/openvswitch")
+TUN = "/dev/net/tun"
+CONNECTION = re.compile(r"\|rconn\|\w+\|(?P<switch>[^|<]+)<->(?P<target>\S+): (?P<what>.*)")
+POLL_S = 0.005
+
+
+def read_connections(lines: Iterable[str], known: dict[str, bool]) -> None:
+    """Bring `known` (switch → connected) up to date with lines of ovs-vswitchd's log."""
+    for line in lines:
+        if found := CONNECTION.search(line):
+            known[found["switch"]] = found["what"].startswith("connected")
+
+
+class OpenVSwitch:
+    """The daemons, theirs logs and their commands. Blocking."""
+
+    def __init__(self, state: Path) -> None:
+        self._home = state / "openvswitch"
+        self._log = self._home / "ovs-vswitchd.log"
+        self._pidfiles: list[Path] = []  # of the daemons that are ours
+        self._known: dict[str, bool] = {}
+        self._read = 0  # bytes of the log that have been read
+        self.version = "unknown"
+
+    @property
+    def datapath(self) -> str:
+        """kernel, where the module is loaded; else user. The module is never loaded from here: it is the host's."""
+        return "kernel" if MODULE.exists() else "user"
+
+    def start(self) -> None:
+        """Start the daemons unless they run; takes 0.06 s."""
+        version = subprocess.Popen(["ovs-vswitchd", "--version"], stdout=subprocess.PIPE, text=True)
+        if not _answers(RUN / "db.sock"):
+            self._start_daemons()
+        found = re.search(r"\d+\.\d+(\.\d+)?", version.communicate()[0])
+        self.version = found.group() if found else "unknown"
+
+    def _start_daemons(self) -> None:
+        for folder in (self._home, RUN):
+            folder.mkdir(parents=True, exist_ok=True)
+        database = self._home / "conf.db"
+        database.unlink(missing_ok=True)
+        self._log.unlink(missing_ok=True)
+        run(["ovsdb-tool", "create", str(database), str(SCHEMA)])
+        self._daemon("ovsdb-server", f"--remote=punix:{RUN}/db.sock", str(database))
+        self.vsctl("--no-wait", "init")
+        self._daemon("ovs-vswitchd")
+
+    def _daemon(self, program: str, *args: str) -> None:
+        pidfile = RUN / f"{program}.pid"
+        log = self._home / f"{program}.log"
+        run([program, f"--pidfile={pidfile}", "--detach", f"--log-file={log}", "-vconsole:off", *args])
+        self._pidfiles.append(pidfile)
+
+    def check(self) -> None:
+        """Raises Refusal where switches can't work here."""
+        if self.datapath == "user" and not os.access(TUN, os.R_OK | os.W_OK):
+            raise Refusal(500, f"{TUN} can't be opened, and Open vSwitch's userspace datapath needs it")
+
+    def vsctl(self, *args: str) -> str:
+        return run(["ovs-vsctl", "--timeout=20", *args])
+
+    def set_controller(self, switches: Sequence[str], target: str) -> None:
+        """Point all switches at `target` (tcp:IP:PORT); they connect by themselves, and again whenever they lose it."""
+        words: list[str] = []
+        for switch in switches:
+            settings = [f'target="{target}"', "max_backoff=1000", "inactivity_probe=0"]
+            words += ["--", f"--id=@{switch}", "create", "Controller", *settings]
+            words += ["--", "set", "Bridge", switch, f"controller=@{switch}"]
+        self.vsctl(*words)
+
+    def connected(self, switches: Iterable[str]) -> dict[str, bool]:
+        """Which switches have a controller now."""
+        if self._log.exists():
+            with self._log.open("rb") as log:
+                log.seek(self._read)
+                fresh = log.read()
+            whole = fresh[: fresh.rfind(b"\n") + 1]
+            self._read += len(whole)
+            read_connections(whole.decode("utf-8", "replace").splitlines(), self._known)
+            return {switch: self._known.get(switch, False) for switch in switches}
+        return {switch: self._connected_by_database(switch) for switch in switches}
+
+    def _connected_by_database(self, switch: str) -> bool:
+        """Where the daemons are not ours: right, but up to 5 s late."""
+        controller = self.vsctl("get", "Bridge", switch, "controller").strip("[] \n")
+        return bool(controller) and self.vsctl("get", "Controller", controller, "is_connected").strip() == "true"
+
+    def wait_connected(self, switches: Sequence[str], timeout_s: float) -> list[str]:
+        """Wait until all have a controller; returns those that have none when the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while missing := [name for name, fine in self.connected(switches).items() if not fine]:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_S)
+        return missing
+
+    def flows(self, switches: Iterable[str]) -> str:
+        """The flow table of each switch, as ovs-ofctl prints it, under a line with its name."""
+        return "".join(f"# {switch}\n{run(['ovs-ofctl', 'dump-flows', switch])}" for switch in switches)
+
+    def forget(self) -> None:
+        """The switches are gone: what was known of their connections doesn't hold for others of their names."""
+        self.connected(())
+        self._known.clear()
+
+    def stop(self) -> None:
+        """End the daemons that were started here."""
+        for pidfile in reversed(self._pidfiles):
+            with suppress(OSError, ValueError):
+                _end(int(pidfile.read_text()))
+        self._pidfiles.clear()
+
+
+def run(argv: Sequence[str], stdin: str | None = None) -> str:
+    """Run a command of the lab's own; returns its output. Raises Refusal(500) with what it said."""
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=30)
+    except FileNotFoundError:
+        raise Refusal(500, f"{argv[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise Refusal(500, f"{argv[0]} didn't end within 30 s") from None
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise Refusal(500, f"{argv[0]} failed: {said[:500]}")
+    return done.stdout
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _end(pid: int) -> None:
+    """SIGTERM, and SIGKILL when it is still there after 2 s. It isn't our child, so it can only be looked for."""
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 2
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(POLL_S)

@@ -1,0 +1,127 @@
+"""The web servers on the hosts: start them all at once, wait until they listen, read and empty their hit logs.
+
+Whether a server listens is read in its namespace's socket table, so no probe ever appears among the hits.
+Rule: a server that can't start is a sentence with its own last words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lab import wire
+from lab.agent import nginx
+from lab.agent.namespaces import Place
+from lab.agent.refusal import Refusal
+
+PYTHON = "/usr/bin/python3"
+SCRIPT = Path(__file__).with_name("web_server.py")
+LISTEN = "0A"  # the state's number in /proc/net/tcp
+POLL_S = 0.005
+START_S = 10.0
+log = logging.getLogger("lab.agent")
+
+
+class Running:
+    """One started server."""
+
+    def __init__(self, server: wire.HttpServer, place: Place, state: Path) -> None:
+        self.server = server
+        self._name = f"{server.host}-{server.port}"
+        self._home = state / "servers" / self._name
+        self._home.mkdir(parents=True, exist_ok=True)
+        self.hits = state / "hits" / f"{self._name}.ndjson"
+        self.hits.write_bytes(b"")
+        self._words = self._home / "output"
+        with self._words.open("wb") as output:
+            self.process = place.popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def _command(self) -> list[str]:
+        server = self.server
+        if server.kind == "nginx":
+            return nginx.prepare(server, self._home, self.hits)
+        figures = (server.port, server.response_bytes, server.delay_ms)
+        return [PYTHON, "-I", "-S", str(SCRIPT), server.host, *map(str, figures), str(self.hits)]
+
+    def wait_listening(self, deadline: float) -> None:
+        while not listens(self.process.pid, self.server.port):
+            code = self.process.poll()
+            if code is not None or time.monotonic() > deadline:
+                why = f"ended with exit code {code}" if code is not None else f"didn't listen within {START_S:g} s"
+                raise Refusal(500, f"the {self.server.kind} server on {self._name} {why}: {self._last_words()}")
+            time.sleep(POLL_S)
+
+    def _last_words(self) -> str:
+        text = self._words.read_text(errors="replace").strip()
+        return text.splitlines()[-1][:300] if text else "it said nothing"
+
+    def read_hits(self) -> list[wire.Hit]:
+        if self.server.kind == "nginx":
+            with suppress(OSError):  # a dead server's log is complete
+                nginx.settle(self._home)
+        lines = self.hits.read_text(errors="replace").splitlines()
+        return [wire.decode(wire.Hit, json.loads(line)) for line in lines if line]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Servers:
+    """All servers of a network."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._running: list[Running] = []
+        (state / "hits").mkdir(parents=True, exist_ok=True)
+
+    def start(self, servers: Sequence[wire.HttpServer], places: Mapping[str, Place]) -> None:
+        """Start all; they come up while the caller goes on."""
+        for server in servers:
+            self._running.append(Running(server, places[server.host], self._state))
+
+    def wait_listening(self) -> None:
+        deadline = time.monotonic() + START_S
+        for running in self._running:
+            running.wait_listening(deadline)
+            log.info("%s serves HTTP on port %d (%s)", running.server.host, running.server.port, running.server.kind)
+
+    def hits(self) -> dict[str, list[wire.Hit]]:
+        """Each server host's hits, in order of time where it has several servers."""
+        found: dict[str, list[wire.Hit]] = {}
+        for running in self._running:
+            found.setdefault(running.server.host, []).extend(running.read_hits())
+        for hits in found.values():
+            hits.sort(key=lambda hit: hit.time)
+        return found
+
+    def empty_hits(self) -> None:
+        """Servers append, so an emptied log simply goes on."""
+        for running in self._running:
+            running.read_hits()  # nginx: what is still to be written belongs to the past
+            with running.hits.open("wb"):
+                pass
+
+    def stop(self) -> None:
+        for running in self._running:
+            running.stop()
+        self._running.clear()
+
+
+def listens(pid: int, port: int, proc: Path = Path("/proc")) -> bool:
+    """Whether anything listens on TCP `port` in the network namespace of process `pid`."""
+    ending = f":{port:04X}"
+    for table in ("tcp6", "tcp"):
+        with suppress(OSError):
+            for line in (proc / str(pid) / "net" / table).read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == LISTEN and words[1].endswith(ending):
+                    return True
+    return False
