@@ -238,6 +238,19 @@ def test_a_demo_with_docker_installs_no_package(machine: Machine) -> None:
     assert not machine.called("apt-get")
 
 
+@pytest.mark.parametrize("registry", [True, False])
+def test_the_images_base_is_pulled_or_else_made(machine: Machine, registry: bool) -> None:
+    machine.debian()
+    pull = 0 if registry else 1
+    machine.program("docker", f'case "$1 $2" in "image inspect") exit 1 ;; "pull "*) exit {pull} ;; esac')
+    done = machine.setup("demo")
+    assert done.returncode == 0, done.stderr
+    assert machine.called("docker pull") == ["docker pull --quiet debian:bookworm-slim"]
+    made = [] if registry else ["venv lab/run_lab.py base-image"]
+    assert machine.called("venv lab/run_lab.py") == made
+    assert any("mmdebstrap" in call for call in machine.called("apt-get install")) is not registry
+
+
 @pytest.mark.parametrize("docker", [True, False])
 def test_a_user_without_sudo_needs_docker(machine: Machine, docker: bool) -> None:
     machine.debian()

@@ -2,7 +2,7 @@
 # Sets a machine up for the kit, and undoes that. Called by make; POSIX sh, since there may be nothing else yet.
 #
 #   tools/setup.sh demo     the virtual environment; Debian's packages, unless a Docker engine and Compose can do it
-#   tools/setup.sh test     the virtual environment and Debian's packages
+#   tools/setup.sh test     the virtual environment and Debian's packages; both: the images' base where Docker is
 #   tools/setup.sh environment   the virtual environment alone
 #   tools/setup.sh lock     requirements.lock anew from requirements.in
 #   tools/setup.sh clean    removes what the kit has made here
@@ -78,6 +78,17 @@ without_debian() {
     compose_answers ||
         fail "this is neither Debian nor Ubuntu, so the sandbox can't be set up: start a Docker engine with Compose v2"
     say "neither Debian nor Ubuntu: containers only, no sandbox"
+}
+
+# What the images start from. Without a registry in reach it is made of Debian's packages.
+base_image() {
+    image=${LAB_DEBIAN:-debian:bookworm-slim}
+    have docker && ! docker image inspect "$image" >/dev/null 2>&1 && compose_answers || return 0
+    say "getting the images' base, $image"
+    timeout 300 docker pull --quiet "$image" >/dev/null 2>&1 && return 0
+    say "no image registry in reach: making it of Debian's packages"
+    if on_debian && ! have mmdebstrap; then install_packages mmdebstrap debian-archive-keyring || true; fi
+    .venv/bin/python lab/run_lab.py base-image >&2 || say "no base image, so containers can't be built here"
 }
 
 # As root. The policy keeps services from being started; disabling keeps them so at the next boot.
@@ -214,7 +225,7 @@ remind_of_packages() {
 
 purpose=${1:-}
 case $purpose in
-    demo | test) sandbox_packages; environment ;;
+    demo | test) sandbox_packages; environment; base_image ;;
     environment) environment ;;
     lock) lock ;;
     clean) clean ;;
