@@ -1,6 +1,7 @@
 """Ends a run from outside: Ctrl-C, SIGTERM, a closed terminal or the time limit, as an exception in the main thread.
 
-A signal's handler runs between any two steps of the main thread, and so ends a wait of any kind, in whoever's code.
+A signal's handler runs between any two steps of the main thread, and so ends a wait of any kind, in whoever's code. One
+that arrives just before a wait begins would only be seen after it, so a timer wakes the main thread now and then.
 The one rule: it raises once. From then on, or from `shield` on, signals are only remembered, so that whoever cleans up
 is never interrupted, however often the user presses Ctrl-C.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+TICK_S: Final = 0.2  # at most so late is a signal or the time limit seen
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,15 +31,14 @@ class Guard:
 
     def __init__(self, limit_s: float | None = None) -> None:
         self.caught: signal.Signals | None = None  # the first signal that asked us to end, raised or not
-        self._limit_s = limit_s
+        self._deadline = time.monotonic() + limit_s if limit_s is not None else None
         self._shielded = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Guard:
         for number in (*ENDING, signal.SIGALRM):
             self._before[number] = signal.signal(number, self._fire)
-        if self._limit_s is not None:
-            signal.setitimer(signal.ITIMER_REAL, self._limit_s)
+        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -50,12 +51,18 @@ class Guard:
         self._shielded = True
 
     def _fire(self, number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGALRM and self.caught is None:
-            self.caught = signal.Signals(number)
-        if self._shielded:
+        if number == signal.SIGALRM:
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._raise(TimeLimit)
             return
-        self._shielded = True
-        raise TimeLimit if number == signal.SIGALRM else Interrupted
+        if self.caught is None:
+            self.caught = signal.Signals(number)
+        self._raise(Interrupted)
+
+    def _raise(self, kind: type[BaseException]) -> None:
+        if not self._shielded:
+            self._shielded = True
+            raise kind
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, pause_s: float = 0.01) -> bool:
