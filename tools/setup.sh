@@ -163,7 +163,7 @@ environment() {
     if [ "$lock" = "$made_lock" ] && [ "$asked" = "$made_python" ] && [ -x .venv/bin/python ]; then return 0; fi
     [ "$asked" = "$made_python" ] && .venv/bin/python -c 'import pip' 2>/dev/null || make_environment
     say "installing Python packages into .venv, as requirements.lock pins them"
-    PIP_USER=0 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+    PIP_USER=0 .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-input \
         --require-hashes -r requirements.lock >&2 || fail "pip could not install them; the lines above say why"
     printf '%s\n' "$lock" "$asked" >$STAMP
 }
