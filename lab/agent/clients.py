@@ -3,7 +3,9 @@
 Closed model: `concurrency` workers, each takes the next request (dealt to the clients in turn), runs curl, takes the
 next; with one worker the order is exact. Open model (`rate`): requests start at fixed times whatever the answers do,
 and one that finds `concurrency` others in flight is dropped and counted. Keep-alive: one curl per client, with all of
-the client's requests, at most `concurrency` of them at a time. Rule: after `run` returns, no process of it is left.
+the client's requests, at most `concurrency` of them at a time; where time ends the load, a few curls one after the
+other, sized so that the last is done in time, because a request that is cut off would be counted by its server alone.
+Rule: after `run` returns, no process of it is left.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from typing import IO
 from lab import wire
 from lab.agent import curl
 from lab.agent.namespaces import Place
+
+FIRST_BATCH = 10  # requests on a client's first connection, when time ends the load: to know its rate
+LONGEST_BATCH_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ def shares(load: wire.Load) -> dict[str, int]:
     return {client: count for client, count in dealt.items() if count}
 
 
+def next_batch(rate: float, left_s: float) -> int:
+    """How many requests to send on one connection when `rate` a second were answered and `left_s` are left."""
+    return max(1, int(rate * min(left_s, LONGEST_BATCH_S) * 0.9)) if left_s > 0 else 1
+
+
 class Run:
     """One load being run. `report` is called in worker threads, once per finished request."""
 
@@ -50,7 +60,8 @@ class Run:
         self._places = places
         self._report = report
         self._lock = threading.Lock()
-        self._over = threading.Event()  # cancelled, or out of time: start nothing more
+        self._over = threading.Event()  # start nothing more
+        self._cancelled = False  # nobody wants to know how it ends
         self._children: set[subprocess.Popen[bytes]] = set()
         self._dealt = self._sent = self._dropped = 0
         self._deadline = float("inf")
@@ -69,6 +80,10 @@ class Run:
 
     def cancel(self) -> None:
         """Start nothing more, and kill what runs. May be called from any thread, at any time."""
+        self._cancelled = True
+        self._stop()
+
+    def _stop(self) -> None:
         self._over.set()
         with self._lock:
             for child in self._children:
@@ -111,13 +126,27 @@ class Run:
 
         def work() -> None:
             while (share := self._next_of(waiting)) is not None:
-                self._send(*share)
+                self._send_all(*share)
 
-        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self.cancel)
-        if self._load.duration_s is not None:
-            timer.start()
-        _join([_started(work) for _ in range(min(self._load.concurrency, len(waiting)))])
-        timer.cancel()
+        workers = [_started(work) for _ in range(min(self._load.concurrency, len(waiting)))]
+        if self._load.duration_s is None:
+            _join(workers)
+            return
+        late = threading.Timer(self._load.duration_s + self._load.timeout_s, self._stop)  # servers have become slow
+        late.start()
+        _join(workers)
+        late.cancel()
+
+    def _send_all(self, client: str, share: int) -> None:
+        """Send a client's requests, all at once, or as many at a time as are likely to be done before the deadline."""
+        size = share if self._load.duration_s is None else FIRST_BATCH
+        while share > 0 and not self._is_over():
+            size = min(size, share)
+            share -= size
+            begun = time.monotonic()
+            self._send(client, size)
+            now = time.monotonic()
+            size = next_batch(size / (now - begun), self._deadline - now)
 
     def _next_of(self, waiting: list[tuple[str, int]]) -> tuple[str, int] | None:
         with self._lock:
@@ -140,7 +169,7 @@ class Run:
     # One curl
 
     def _send(self, client: str, repeat: int | None = None) -> None:
-        """Run one curl and report its requests."""
+        """Run one curl and report its requests, and one more when it ends before they are done."""
         started, count = time.time(), 0
         child = self._places[client].popen(
             curl.command(self._load.url, self._load.timeout_s, repeat),
@@ -155,7 +184,7 @@ class Run:
                 count += 1
                 self._finished(request)
             code = child.wait()
-        if not count and not self._over.is_set():
+        if count < (repeat or 1) and not self._cancelled:
             self._finished(curl.unanswered(client, started, code))
 
     def _finished(self, request: wire.Request) -> None:

@@ -7,6 +7,7 @@ Rule: at its time-out a command's whole process group is killed, so that nothing
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ class Command:
 
     def __init__(self, argv: Sequence[str], pid: int | None, timeout_s: float) -> None:
         """pid: a process of the host to run on; None: the agent's own namespace."""
+        self._program = argv[0]
         self._argv = list(argv) if pid is None else ["mnexec", "-a", str(pid), *argv]
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[str] | None = None
@@ -28,6 +30,8 @@ class Command:
 
     def run(self) -> dict[str, Any]:
         """Blocks; returns exit_code (124 after the time-out, 127 when there is no such program), stdout, stderr."""
+        if shutil.which(self._program) is None:  # mnexec would answer 1, like any program that failed
+            return _result(127, "", f"{self._program}: there is no such program\n")
         try:
             child = self._child = subprocess.Popen(
                 self._argv,
@@ -39,7 +43,7 @@ class Command:
                 start_new_session=True,
             )
         except OSError as error:
-            return _result(127, "", f"{self._argv[0]}: {error.strerror}\n")
+            return _result(127, "", f"{self._program}: {error.strerror}\n")
         if self._cancelled:
             self._kill(child)
         try:

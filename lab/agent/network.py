@@ -8,6 +8,7 @@ Classes: Net; below it QuickHost, QuickSwitch, QuickIntf, QuickLink. Rule: one t
 
 from __future__ import annotations
 
+import resource
 import shlex
 import sys
 import types
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 GROUP = "77"  # marks our links, so that one call deletes them all
 SHELLS_AT_ONCE = 6
+FILES = 16_384  # open at once, by us and by what we start: three per host, one per connection
 
 
 class _StrictVersion:
@@ -127,6 +129,7 @@ class Net:
     def __init__(self, network: wire.Network, ovs: OpenVSwitch) -> None:
         self._network = network
         self._ovs = ovs
+        _raise_limits()
         self._mininet = Mininet(controller=None, build=False, link=QuickLink, intf=QuickIntf)
         self.places: dict[str, Namespace] = {}
 
@@ -185,6 +188,15 @@ class Net:
         self.places = {}
         self._mininet.stop()
         run(["ip", "link", "delete", "group", GROUP])
+
+
+def _raise_limits() -> None:
+    """In place of Mininet's own initialisation, which also sets limits of the whole machine (as fs.file-max)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    Mininet.inited = True
 
 
 def _order(names: Sequence[str]) -> Callable[[Any], int]:

@@ -1,6 +1,6 @@
 """nginx as a host's web server, for load: the same X-Server header and hit log as the small one.
 
-One process without a master: it needs no user to change to (a sandbox without root has only one), and it handles its
+One process without a master: it changes to no other user (a sandbox without root has only one), and it handles its
 events one after the other, so an answer through its private socket proves that all hits before it are in the log.
 Rule: whatever it writes lies in its own folder.
 """
@@ -20,6 +20,7 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 CONFIGURATION = """\
 daemon off;
 master_process off;
+user root root;
 pid {home}/pid;
 error_log {home}/error.log warn;
 worker_rlimit_nofile 8192;
