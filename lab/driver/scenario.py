@@ -1,28 +1,44 @@
 """A scenario, ready to run. The one import of the scenario language for the rest of the driver.
 
-    load(path, sets=(), *, policy=None, mode=None, engine=None) -> Scenario     raises UsageError, every mistake in its text
-    resolve(path) -> Path                                                       raises UsageError: no such file, not a file
-    Scenario: name, about, path, steps, rounds, expect, time_limit_s, engine, mode, policy, policies, servers, model,
-              network() -> wire.Network, controller(verbose=False) -> wire.Controller, requests, needs_pingall, dump() -> YAML
+    load(path, sets=(), *, policy=None, mode=None, engine=None) -> Scenario   or UsageError, every mistake in its text
+    resolve(path) -> Path                                                     or UsageError: no such file, not a file
+    Scenario: name, about, path, steps, rounds, requests, expect, needs_pingall, time_limit_s, engine, mode, policy,
+              policies, servers, model, network() -> wire.Network, controller(verbose=False) -> wire.Controller,
+              dump() -> str (YAML)
     LoadStep(load, service, expect), LinkStep(state, host, between), WaitStep(server, state, timeout_s)
-    Expect (hits, tolerance, share, share_tolerance, chi_square, failed, latency_ms, pingall_loss), StepExpect, Range, Percentiles
+    Expect, StepExpect (hits, tolerance, share, share_tolerance, chi_square, failed, latency_ms, pingall_loss),
+              Range(min, max), Latency(connect, total), Percentiles(p50, p95, p99)
     json_schema() -> dict
 
 Rule: whoever holds a Scenario holds one that is sound: complete (all defaults and overrides filled in) and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from lab import wire
-from lab.driver.scenario_model import Expect, Load, Percentiles, Range, ScenarioModel, StepExpect, json_schema
+from lab.driver.scenario_file import read_scenario, resolve
+from lab.driver.scenario_model import (
+    Expect,
+    Latency,
+    Load,
+    Percentiles,
+    Range,
+    ScenarioModel,
+    StepExpect,
+    json_schema,
+)
+from lab.driver.scenario_source import write_yaml
 
 __all__ = [
     "Expect",
+    "Latency",
     "LinkStep",
     "LoadStep",
     "Percentiles",
@@ -32,12 +48,14 @@ __all__ = [
     "StepExpect",
     "WaitStep",
     "json_schema",
+    "load",
+    "resolve",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadStep:
-    """A round of requests to `service`, and what it alone must show (None: only the scenario's own expectations count)."""
+    """A round of requests to `service`, and what it alone must show (None: no more than the whole run must)."""
 
     load: wire.Load
     service: str
@@ -158,6 +176,12 @@ class Scenario:
             verbose=verbose,
         )
 
+    def dump(self) -> str:
+        """The scenario as it runs, as YAML; loads again to an equal one."""
+        data = _plain(self.model)
+        del data["load" if self.model.steps else "steps"]
+        return "# as run: defaults and options of the command line filled in\n" + write_yaml(data)
+
     def _hosts(self) -> dict[str, dict[str, Any]]:
         hosts = self.model.topology.hosts
         assert isinstance(hosts, dict)
@@ -220,3 +244,30 @@ class Scenario:
         url = f"http://{service.ip}:{service.port}/"
         sent = wire.Load(clients=tuple(load.clients), url=url, **values)
         return LoadStep(load=sent, service=name, expect=getattr(load, "expect", None))
+
+
+def load(
+    path: str | Path,
+    sets: Sequence[str] = (),
+    *,
+    policy: str | None = None,
+    mode: str | None = None,
+    engine: str | None = None,
+) -> Scenario:
+    """Read, complete and check the scenario at `path` (see `resolve`).
+
+    sets: `key=value` of each --set, in order; policy, mode, engine: of the options of that name, which win over sets.
+    Raises UsageError whose text holds every mistake, in file order."""
+    found = resolve(path)
+    return Scenario(read_scenario(found, sets, {"policy": policy, "mode": mode, "engine": engine}), found)
+
+
+def _plain(value: Any) -> Any:
+    """Models as mappings, without keys that say nothing: null where null is the default anyway."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        values = {name: getattr(value, name) for name in fields}
+        return {n: _plain(v) for n, v in values.items() if v is not None or fields[n].default is not None}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

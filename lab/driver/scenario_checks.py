@@ -1,0 +1,366 @@
+"""What must fit together in a scenario: services, loads, steps and expectations against the hosts that there are.
+
+Rule: CHECKS is all of it. Each check names the keys it builds on; where one of those is itself in error, the check is
+left out, since what it would say follows from an error that is reported already."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from lab.driver import topology
+from lab.driver.scenario_findings import Finding
+from lab.driver.scenario_model import POLICIES_KEPT, Load, ScenarioModel, Server, StepExpect
+from lab.driver.wording import alternatives, listing, quote
+
+MIN_EXPECTED: Final = 5  # hits per server below which the chi-square approximation is worth nothing (Cochran)
+At = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scenario as given and as completed."""
+
+    given: ScenarioModel
+    model: ScenarioModel
+    policy_asked: bool  # by --policy: even the default then is a wish
+
+    @cached_property
+    def hosts(self) -> dict[str, Any]:
+        return topology.named_hosts(self.model.topology)
+
+    @cached_property
+    def loads(self) -> list[tuple[At, Load]]:
+        """Each load with its path."""
+        if not self.model.steps:
+            return [(("load",), self.model.load)]
+        return [(("steps", i, "load"), step.load) for i, step in enumerate(self.model.steps) if step.load]
+
+    @cached_property
+    def servers(self) -> dict[str, Mapping[str, Server | None]]:
+        """Service → its servers."""
+        found = {name: service.servers for name, service in self.model.services.items()}
+        return {name: servers for name, servers in found.items() if isinstance(servers, dict)}
+
+    @cached_property
+    def all_servers(self) -> list[str]:
+        return list(dict.fromkeys(name for pool in self.servers.values() for name in pool))
+
+    def unknown_host(self, name: str, at: At, *, on_key: bool = False) -> Iterator[Finding]:
+        if name not in self.hosts:
+            yield Finding(at, f"unknown host {quote(name)}{alternatives(name, self.hosts)}", "unknown-host", on_key)
+
+    def not_a_server(self, name: str, pool: list[str], at: At, *, on_key: bool = False) -> Iterator[Finding]:
+        if name not in self.hosts:
+            yield from self.unknown_host(name, at, on_key=on_key)
+        elif name not in pool:
+            yield Finding(at, f"{quote(name)} is no server: the servers are {listing(pool)}", "no-server", on_key)
+
+
+def _topology(check: Callable[[Any, Any], Iterator[Finding]]) -> Callable[[Plan], Iterator[Finding]]:
+    return lambda plan: check(plan.given.topology, plan.model.topology)
+
+
+def check_service_addresses(plan: Plan) -> Iterator[Finding]:
+    """A service's address is nobody else's; an address and port belong to one service."""
+    owners = {host.ip.partition("/")[0]: name for name, host in plan.hosts.items()}
+    seen: dict[tuple[str, int], str] = {}
+    for name, service in plan.model.services.items():
+        if service.ip in owners:
+            text = f"{service.ip} is the address of host {owners[service.ip]}: a service needs its own"
+            yield Finding(("services", name, "ip"), text, "duplicate-ip")
+        other = seen.setdefault((service.ip, service.port), name)
+        if other != name:
+            text = f"{quote(name)} and {quote(other)} have the same address and port {service.ip}:{service.port}"
+            yield Finding(("services", name, "ip"), text, "duplicate-service")
+
+
+def check_servers(plan: Plan) -> Iterator[Finding]:
+    """Servers are hosts, each once in a service."""
+    for service, given in plan.given.services.items():
+        at, seen = ("services", service, "servers"), set[str]()
+        for index, name in enumerate(given.servers):
+            place: At = (*at, index) if isinstance(given.servers, list) else (*at, name)
+            yield from plan.unknown_host(name, place, on_key=True)
+            if name in seen:
+                yield Finding(place, f"{quote(name)} is listed twice", "twice")
+            seen.add(name)
+
+
+def check_delays(plan: Plan) -> Iterator[Finding]:
+    """One program answers on a host's port, whatever services it is in; only the Python one can wait."""
+    seen: dict[tuple[str, int], int] = {}
+    for service, pool in plan.servers.items():
+        port = plan.model.services[service].port
+        for name, server in pool.items():
+            delay, at = server.delay_ms if server else 0, ("services", service, "servers", name, "delay_ms")
+            if delay and plan.model.servers.kind != "python":
+                yield Finding(at, f"{plan.model.servers.kind} can't delay its answers: use kind: python", "delay")
+            if seen.setdefault((name, port), delay) != delay:
+                text = f"{quote(name)} answers port {port} after {seen[name, port]} ms in another service already"
+                yield Finding(at, text, "delay")
+
+
+def check_health(plan: Plan) -> Iterator[Finding]:
+    for name, service in plan.model.services.items():
+        health = service.health
+        if health.timeout_s > health.interval_s:
+            text = f"a probe's time-out ({health.timeout_s:g} s) must not pass the interval ({health.interval_s:g} s)"
+            yield Finding(("services", name, "health", "timeout_s"), text, "time")
+
+
+def check_policies(plan: Plan) -> Iterator[Finding]:
+    """The mode keeps the policy; the policy heeds the weights."""
+    mode, stock = plan.model.controller.mode, plan.model.controller.engine == "stock"
+    for name, service in plan.model.services.items():
+        at = ("services", name, "policy")
+        if service.policy not in POLICIES_KEPT[mode]:
+            modes = listing(m for m, kept in POLICIES_KEPT.items() if service.policy in kept)
+            text = (
+                f"mode {mode} can't keep policy {service.policy}: use mode {modes}, or {listing(POLICIES_KEPT[mode])}"
+            )
+            yield Finding(at, text, "policy")
+        weights = {server.weight for server in plan.servers[name].values() if server}
+        if len(weights) > 1 and (stock or service.policy == "round_robin"):
+            who = "stock POX" if stock else "policy round_robin"
+            uneven = ("services", name, "servers")
+            yield Finding(uneven, f"{who} gives every server the same: it heeds no weights", "policy")
+
+
+def check_stock(plan: Plan) -> Iterator[Finding]:
+    """POX's own component has one service, one mode and chooses at random; nothing of that can be set."""
+    if plan.model.controller.engine != "stock":
+        return
+    if len(plan.model.services) > 1:
+        yield Finding(("services",), "engine stock balances a single service", "stock")
+    if plan.model.controller.mode != "reactive":
+        yield Finding(("controller", "mode"), "engine stock has no modes: leave mode out", "stock")
+    for name, service in plan.model.services.items():
+        if plan.policy_asked or service.policy != "round_robin":
+            text = "engine stock chooses at random by itself and takes no policy: leave policy out, or use engine auto"
+            yield Finding(("services", name, "policy"), text, "stock")
+
+
+def check_load(plan: Plan) -> Iterator[Finding]:
+    """Known clients and service, and an end."""
+    for at, load in plan.loads:
+        for index, client in enumerate(load.clients):
+            yield from plan.unknown_host(client, (*at, "clients", index))
+        if load.service not in plan.servers:
+            known = alternatives(load.service or "", plan.servers)
+            yield Finding((*at, "service"), f"unknown service {quote(load.service)}{known}", "unknown-service")
+        if load.requests is None and load.duration_s is None:
+            yield Finding(at, "the load would never end: give requests, duration_s or both", "endless")
+
+
+def check_paths(plan: Plan) -> Iterator[Finding]:
+    """A client reaches the service, and each server's reply comes back through the balancing switch."""
+    branch = topology.branches(plan.model.topology)
+    for at, load in plan.loads:
+        for index, client in enumerate(load.clients):
+            if client in plan.hosts and load.service in plan.servers:
+                yield from _check_path(plan, client, load.service, branch, (*at, "clients", index))
+
+
+def _check_path(plan: Plan, client: str, service: str, branch: Mapping[str, str], at: At) -> Iterator[Finding]:
+    pool = [name for name in plan.servers[service] if name in plan.hosts]
+    if client in pool:
+        yield Finding(
+            at, f"{quote(client)} is a server of {quote(service)}: it can't be its client too", "client-server"
+        )
+        return
+    near = next((name for name in pool if branch[name] == branch[client]), None)
+    if near:
+        text = (
+            f"client {quote(client)} and server {quote(near)} are both behind the port of "
+            f"{plan.model.topology.balancer} to {branch[near]}: replies would not cross the balancer"
+        )
+        yield Finding(at, text, "same-port")
+    address, network = plan.model.services[service].ip, _network(plan, client)
+    if not _inside(address, network):
+        text = f"{quote(client)} ({plan.hosts[client].ip}) is not in one subnet with service {service} ({address})"
+        yield Finding(at, f"{text}: there is no router here", "subnet")
+
+
+def check_server_subnets(plan: Plan) -> Iterator[Finding]:
+    """Servers must be reachable from the service's address, and reach their clients, without a router."""
+    clients = {(load.service, client) for _, load in plan.loads for client in load.clients if client in plan.hosts}
+    for service, pool in plan.servers.items():
+        callers = [client for called, client in sorted(clients, key=str) if called == service]
+        for name in pool:
+            if name in plan.hosts:
+                yield from _check_server_subnet(plan, service, name, callers)
+
+
+def _check_server_subnet(plan: Plan, service: str, server: str, clients: list[str]) -> Iterator[Finding]:
+    network, at = _network(plan, server), ("services", service, "servers", server)
+    me = f"{quote(server)} ({plan.hosts[server].ip}) is not in one subnet with"
+    if not _inside(plan.model.services[service].ip, network):
+        text = f"{me} its service ({plan.model.services[service].ip}): there is no router here"
+        yield Finding(at, text, "subnet", True)
+        return
+    far = next((c for c in clients if not _inside(plan.hosts[c].ip.partition("/")[0], network)), None)
+    if far:
+        text = f"{me} client {quote(far)} ({plan.hosts[far].ip}): there is no router here"
+        yield Finding(at, text, "subnet", True)
+
+
+def _network(plan: Plan, host: str) -> ipaddress.IPv4Network:
+    return ipaddress.IPv4Interface(plan.hosts[host].ip).network
+
+
+def _inside(address: str, network: ipaddress.IPv4Network) -> bool:
+    ends = (network.network_address, network.broadcast_address)
+    return ipaddress.IPv4Address(address) in network and ipaddress.IPv4Address(address) not in ends
+
+
+def check_steps(plan: Plan) -> Iterator[Finding]:
+    """`load` or `steps`; each step one thing, to something that is there."""
+    if plan.model.steps and "load" in plan.given.model_fields_set:
+        yield Finding(
+            ("load",), '"load" and "steps" exclude each other: put the load into a step', "load-and-steps", True
+        )
+    for index, step in enumerate(plan.model.steps):
+        at: At = ("steps", index)
+        if sum(part is not None for part in (step.load, step.link, step.wait)) != 1:
+            yield Finding(at, "a step is exactly one of load, link, wait", "step")
+        if step.link:
+            yield from _check_link(plan, step.link, (*at, "link"))
+        if step.wait:
+            yield from plan.not_a_server(step.wait.server, plan.all_servers, (*at, "wait", "server"))
+
+
+def _check_link(plan: Plan, link: Any, at: At) -> Iterator[Finding]:
+    if (link.host is None) == (link.between is None):
+        yield Finding(at, "a link is either a host's (host: h2) or between two switches (between: [s1, s2])", "step")
+    elif link.host is not None:
+        yield from plan.unknown_host(link.host, (*at, "host"))
+    elif sorted(link.between) not in [sorted(known) for known in plan.model.topology.links or []]:
+        known = listing("-".join(link) for link in plan.model.topology.links or [])
+        text = f"no link joins {quote(link.between[0])} and {quote(link.between[1])}; known: {known or 'none'}"
+        yield Finding((*at, "between"), text, "unknown-link")
+
+
+def check_time(plan: Plan) -> Iterator[Finding]:
+    """What the loads take at least must fit into the time limit."""
+    least = sum(_least_seconds(load) for _, load in plan.loads)
+    if least >= plan.model.time_limit_s:
+        text = f"the loads alone take {least:g} s, time_limit_s is {plan.model.time_limit_s:g}"
+        yield Finding(("time_limit_s",), text, "time")
+
+
+def _least_seconds(load: Load) -> float:
+    """It ends with its requests or its duration, whichever comes first; without a rate, requests may take no time."""
+    if load.requests is None:
+        return load.duration_s or 0.0
+    by_rate = load.requests / load.rate if load.rate else 0.0
+    return min(by_rate, load.duration_s or by_rate)
+
+
+def check_expect(plan: Plan) -> Iterator[Finding]:
+    """Expectations are about servers, can be judged, and don't contradict themselves."""
+    yield from _check_expect(plan, plan.model.expect, plan.all_servers, ("expect",))
+    for at, load in plan.loads:
+        expect = getattr(load, "expect", None)
+        if expect:
+            pool = list(plan.servers.get(load.service or "", plan.all_servers))
+            yield from _check_expect(plan, expect, pool, (*at, "expect"))
+            if expect.pingall_loss is not None:
+                text = 'pings are sent after all steps: "pingall_loss" belongs into the scenario\'s own expect'
+                yield Finding((*at, "expect", "pingall_loss"), text, "expect", True)
+
+
+def _check_expect(plan: Plan, expect: StepExpect, pool: list[str], at: At) -> Iterator[Finding]:
+    for key in ("hits", "share"):
+        for name in getattr(expect, key):
+            yield from plan.not_a_server(name, pool, (*at, key, name), on_key=True)
+    for name, wanted in expect.hits.items():
+        if not isinstance(wanted, int):
+            yield from _check_range(wanted, (*at, "hits", name))
+    if expect.tolerance and not any(isinstance(wanted, int) for wanted in expect.hits.values()):
+        text = '"tolerance" widens exact hits, and there are none'
+        yield Finding((*at, "tolerance"), text, "expect", True)
+    total = sum(expect.share.values())
+    if total > 1 + 1e-9:
+        yield Finding((*at, "share"), f"shares add up to {total:g}: more than 1", "expect")
+
+
+def _check_range(wanted: Any, at: At) -> Iterator[Finding]:
+    if wanted.min is None and wanted.max is None:
+        yield Finding(at, "give min, max or both", "expect")
+    elif wanted.min is not None and wanted.max is not None and wanted.min > wanted.max:
+        yield Finding(at, f"min {wanted.min} is above max {wanted.max}", "expect")
+
+
+def check_chi_square(plan: Plan) -> Iterator[Finding]:
+    """Enough requests for the test to mean something, for each service that is called."""
+    everything = [load for _, load in plan.loads]
+    if plan.model.expect.chi_square is not None:
+        yield from _check_chi_square(plan, everything, ("expect", "chi_square"))
+    for at, load in plan.loads:
+        expect = getattr(load, "expect", None)
+        if expect and expect.chi_square is not None:
+            yield from _check_chi_square(plan, [load], (*at, "expect", "chi_square"))
+
+
+def _check_chi_square(plan: Plan, loads: list[Load], at: At) -> Iterator[Finding]:
+    for service in dict.fromkeys(load.service for load in loads if load.service in plan.servers):
+        counts = [load.requests for load in loads if load.service == service]
+        weights = [server.weight for server in plan.servers[service or ""].values() if server]
+        if len(weights) < 2:
+            yield Finding(at, f"service {service} has one server: there is nothing to compare", "chi-square")
+        elif None not in counts:
+            requests, needed = sum(n or 0 for n in counts), -(-MIN_EXPECTED * sum(weights) // min(weights))
+            if requests < needed:
+                text = f"{requests} requests are too few for a chi-square test of {len(weights)} servers"
+                yield Finding(at, f"{text}: send at least {needed}", "chi-square")
+
+
+Check = Callable[[Plan], Iterator[Finding]]
+HOSTS: Final = ("topology.hosts", "topology.hosts.*")
+SWITCHES: Final = tuple(f"topology.{key}" for key in ("switches", "switches.*", "kind", "depth", "fanout"))
+LINKS: Final = (*SWITCHES, "topology.links", "topology.links.*")
+POOLS: Final = ("services", "services.*", "services.*.servers", "services.*.servers.*")
+ROUNDS: Final = ("load", "load.*", "steps", "steps.*", "steps.*.load", "steps.*.load.*")
+SOUND: Final = ("topology.**", "services.**")  # nothing at all may be wrong there
+CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the keys it builds on
+    (_topology(topology.check_shape), LINKS),
+    (_topology(topology.check_links), LINKS),
+    (_topology(topology.check_switches), SWITCHES),
+    (_topology(topology.check_hosts), (*HOSTS, *SWITCHES)),
+    (_topology(topology.check_balancer), ("topology.balancer", *SWITCHES)),
+    (check_service_addresses, HOSTS),
+    (check_servers, HOSTS),
+    (check_delays, ("servers.kind",)),
+    (check_health, ()),
+    (check_policies, ("controller.mode", "controller.engine")),
+    (check_stock, ("controller.engine",)),
+    (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),
+    (check_steps, (*HOSTS, *POOLS, *LINKS)),
+    (check_time, ("time_limit_s", *ROUNDS)),
+    (check_expect, (*HOSTS, *POOLS, *ROUNDS)),
+    (check_chi_square, (*POOLS, *ROUNDS)),
+    (check_paths, (*SOUND, *ROUNDS)),
+    (check_server_subnets, (*SOUND, *ROUNDS)),
+)
+
+
+def run_checks(plan: Plan, damaged: list[At]) -> Iterator[Finding]:
+    """What is wrong. `damaged`: paths of values that were in error and so have been left out of the plan."""
+    found: list[At] = []
+    for check, keys in CHECKS:
+        wrong = [*damaged, *found] if SOUND[0] in keys else damaged
+        if not any(_builds_on(key.split("."), path) for key in keys for path in wrong):
+            for finding in check(plan):
+                found.append(finding.path)
+                yield finding
+
+
+def _builds_on(key: list[str], path: At) -> bool:
+    """Is the value at `path` the key's, or does it hold it? `**` stands for all below, too."""
+    below = key[-1] == "**"
+    known = key[:-1] if below else key
+    return (below or len(path) <= len(known)) and all(k in ("*", step) for k, step in zip(known, path))
