@@ -30,6 +30,10 @@ class LoadEnd:
     dropped: int
 
 
+class Refused(LabError):
+    """The agent said no to what was asked (4xx): not the lab's fault."""
+
+
 class Agent:
     """A lab's agent at `url` (http://127.0.0.1:PORT), spoken to with the lab's token."""
 
@@ -151,7 +155,8 @@ class Agent:
             raise LabError(f"the agent can't be reached any more: {method} {path} got no answer") from None
         if not answer.ok:
             with answer:
-                raise LabError(_refusal(method, path, answer))
+                kind = Refused if answer.status_code < 500 else LabError
+                raise kind(_refusal(method, path, answer))
         return answer
 
     @staticmethod

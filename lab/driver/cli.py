@@ -6,6 +6,7 @@ answers at once; and nothing leaves `main` but an exit code: every failure is on
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -217,6 +218,9 @@ def base_image(anew: bool) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code and raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets question marks, not a failure
     try:
         return cli.main(args=None if argv is None else list(argv), prog_name="run_lab.py", standalone_mode=False) or 0
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -7,6 +7,7 @@ else goes to standard error.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import sys
 import threading
@@ -83,12 +84,8 @@ def run_scenarios(
 def preload() -> None:
     """Import, while the lab comes up, what is needed as soon as it is up: half a second's work on a slow machine."""
     with contextlib.suppress(Exception):  # whatever is wrong shows, with its reason, where it is used
-        import rich.console
-        import rich.progress
-
-        import lab.driver.agent_client
-        import lab.driver.summary
-        import lab.report.html  # noqa: F401
+        for name in ("lab.driver.agent_client", "lab.driver.summary", "rich.progress", "lab.report.html"):
+            importlib.import_module(name)
 
 
 def bring_up(scenario: str, overrides: Mapping[str, Any], *, name: str | None, backend: str, verbose: bool) -> int:
@@ -150,10 +147,13 @@ def show_status() -> int:
 
 def run_on_host(name: str | None, host: str, argv: list[str], timeout_s: float) -> int:
     """The command's own exit code, output and errors."""
-    from lab.driver.agent_client import Agent
+    from lab.driver.agent_client import Agent, Refused
 
     entry = _find(name)
-    answer = Agent(entry.url, entry.token).exec(host, argv, timeout_s)
+    try:
+        answer = Agent(entry.url, entry.token).exec(host, argv, timeout_s)
+    except Refused as error:
+        raise UsageError(str(error)) from None
     sys.stdout.write(answer.get("stdout", ""))
     sys.stderr.write(answer.get("stderr", ""))
     return int(answer["exit_code"])
@@ -240,9 +240,10 @@ def _find(name: str | None) -> registry.Entry:
 def _how_to_use(name: str, plan: Plan) -> str:
     service = next(iter(plan.scenario.controller().services))
     client = plan.scenario.network().hosts[-1].name
+    port = "" if service.port == 80 else f":{service.port}"
     return (
         f"lab {name} is up and stays; try\n"
-        f"  python lab/run_lab.py exec --lab {name} {client} -- curl -s http://{service.ip}:{service.port}/\n"
+        f"  python lab/run_lab.py exec --lab {name} {client} -- curl -s http://{service.ip}{port}/\n"
         f"  python lab/run_lab.py down {name}"
     )
 

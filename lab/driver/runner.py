@@ -65,7 +65,7 @@ class Run:
                 self._run()
             except BaseException as error:
                 guard.shield()
-                self._give_up(error)
+                self._give_up(error, guard)
                 if isinstance(error, UsageError):
                     raise
             finally:
@@ -155,11 +155,11 @@ class Run:
             self._need_session().statistics()
             self._next_check = time.monotonic() + CHECK_EVERY_S
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, error: BaseException, guard: Guard) -> None:
         """Verdict and sentence for whatever ended the run early."""
-        self.result.verdict = INTERRUPTED if isinstance(error, (Interrupted, KeyboardInterrupt)) else BROKEN
-        if isinstance(error, (Interrupted, KeyboardInterrupt)):
-            self.result.reason = "interrupted"
+        self.result.verdict = INTERRUPTED if isinstance(error, Interrupted) else BROKEN
+        if isinstance(error, Interrupted):
+            self.result.reason = f"stopped by {guard.caught.name if guard.caught else 'a signal'}"
         elif isinstance(error, TimeLimit):
             self.result.reason = f"the run passed its time limit of {self._scenario.time_limit_s:g} s"
         elif isinstance(error, LabError) and self._session:

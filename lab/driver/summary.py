@@ -97,7 +97,7 @@ def _counters(result: Result) -> Text | None:
     for key, name in (("packet_ins", "packet-ins"), ("flow_mods", "flow-mods")):
         line.append(f"{name} ", "dim")
         line.append(str(counters[key]), "bold")
-        line.append(f" for connections, {counters[f'{key}_total']} in all    ", "dim")
+        line.append(f" for these, {counters[f'{key}_total']} in all     ", "dim")
     line.rstrip()
     return line
 

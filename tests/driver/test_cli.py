@@ -161,7 +161,7 @@ def test_keep_says_how_to_use_and_end_the_lab(
 ) -> None:
     assert main(["good.yaml", "--keep"]) == 0
     out = capsys.readouterr().out
-    assert "exec --lab good h6 -- curl -s http://10.0.1.1:80/" in out
+    assert "exec --lab good h6 -- curl -s http://10.0.1.1/" in out
     assert "down good" in out
     assert backend.labs[0].downs == 0
 
@@ -207,6 +207,14 @@ def test_exec_gives_the_commands_output_and_exit_code(
     assert main(["exec", "h3", "--", "curl", "-s", "--help"]) == 7
     assert agent.bodies["POST /exec"] == {"host": "h3", "argv": ["curl", "-s", "--help"], "timeout_s": 60.0}
     assert "curl" in capsys.readouterr().out
+
+
+def test_exec_on_a_host_that_is_not_there_is_2(
+    kept: registry.Entry, agent: FakeAgent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent.refuse["POST /exec"] = (400, "there is no host 'h9'")
+    assert main(["exec", "h9", "true"]) == 2
+    assert capsys.readouterr().err == "there is no host 'h9'\n"
 
 
 def test_exec_names_the_nearest_lab(kept: registry.Entry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -298,7 +298,7 @@ def test_an_interrupted_run_keeps_what_there_was(runs: Runs, agent: FakeAgent, n
     runs.screen.wanted = 7
     interrupt_when(runs.screen.reached, number)
     result = runs(TEN_EACH)
-    assert (result.verdict, result.reason) == ("interrupted", "interrupted")
+    assert (result.verdict, result.reason) == ("interrupted", f"stopped by {signal.Signals(number).name}")
     assert result.requests == {"sent": 7, "ok": 7, "failed": 0}
     assert result.hits["h1"] == {"client": 4, "server": 4}
     assert len(list(read_requests(runs.path))) == 7
