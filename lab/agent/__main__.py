@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 
 from lab import wire
 from lab.agent.agent import Agent
+from lab.agent.openvswitch import OpenVSwitch
 from lab.agent.refusal import Refusal
 
 if TYPE_CHECKING:
     from lab.agent.api import Api
+    from lab.agent.network import Net
 
 log = logging.getLogger("lab.agent")
 
@@ -34,7 +36,7 @@ def main() -> int:
     _log_to(state / "agent.log")
     token = _token(state)
     controller = os.environ.get("LAB_CONTROLLER", "127.0.0.1")
-    agent = Agent(state, controller)
+    agent = Agent(state, controller, OpenVSwitch(state), _new_net)
     Thread(target=_import_mininet, daemon=True).start()
     try:
         listener = _listener()
@@ -77,8 +79,17 @@ def _token(state: Path) -> str:
 
 
 def _import_mininet() -> None:
+    """Ahead of time: half a second that the first network need not wait for."""
     with suppress(ImportError):  # told when a network is asked for
         import lab.agent.network  # noqa: F401
+
+
+def _new_net(network: wire.Network, ovs: OpenVSwitch) -> Net:
+    try:
+        from lab.agent.network import Net
+    except ImportError as error:
+        raise Refusal(500, f"Mininet can't be imported by {sys.executable}: {error}") from None
+    return Net(network, ovs)
 
 
 def _listener() -> socket.socket:

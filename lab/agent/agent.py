@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,11 +26,10 @@ from lab.agent.refusal import Refusal
 from lab.agent.servers import Servers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lab.agent.network import Net
+    from lab.agent.network import Net  # Mininet isn't everywhere, and takes its time to import
 
 CONNECT_S = 15.0
+NewNet = Callable[[wire.Network, OpenVSwitch], "Net"]
 log = logging.getLogger("lab.agent")
 
 
@@ -55,10 +55,12 @@ class Built:
 class Agent:
     """The lab's network side. `build`, `tear_down` and `set_link` are called from one thread only."""
 
-    def __init__(self, state: Path, controller: str) -> None:
+    def __init__(self, state: Path, controller: str, ovs: OpenVSwitch, new_net: NewNet) -> None:
+        """controller: the host name or address of the engine. new_net: makes a Net that isn't built yet."""
         self._state = state
-        self._controller = controller  # the host name or address of the engine
-        self._ovs = OpenVSwitch(state)
+        self._controller = controller
+        self._ovs = ovs
+        self._new_net = new_net
         self._preparing = ThreadPoolExecutor(2)
         self._daemons: Future[None] = self._preparing.submit(self._ovs.start)  # while the API is being imported
         self._curl: Future[str] = self._preparing.submit(_curl_version)
@@ -82,11 +84,9 @@ class Agent:
         checks.check_network(network)
         if self._built is not None:
             raise Refusal(409, "there is a network already: DELETE /network takes it down")
-        from lab.agent.network import MININET_VERSION, Net  # late: Mininet isn't everywhere, and takes its time
-
         self._daemons.result()
         self._ovs.check()
-        net, servers = Net(network, self._ovs), Servers(self._state)
+        net, servers = self._new_net(network, self._ovs), Servers(self._state)
         try:
             net.start_nodes()
             servers.start(network.servers, net.places)  # they come up while the links are made
@@ -95,7 +95,7 @@ class Agent:
         except BaseException:
             self._take_down(net, servers)
             raise
-        versions = {"open_vswitch": self._ovs.version, "mininet": MININET_VERSION, "curl": self._curl.result()}
+        versions = {"open_vswitch": self._ovs.version, "mininet": net.version, "curl": self._curl.result()}
         self._built = Built(network, net, servers, self._ovs.datapath, versions)
         log.info("built %s", describe(network, self._ovs.datapath))
         return {"datapath": self._ovs.datapath, "versions": versions}

@@ -54,6 +54,10 @@ class Command:
             return _result(124, out, f"{err}(killed after {self._timeout_s:g} s)\n")
         return _result(child.returncode, out, err)
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
     def cancel(self) -> None:
         self._cancelled = True
         if self._child is not None:

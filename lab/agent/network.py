@@ -65,7 +65,6 @@ with _distutils_stand_in():
     from mininet.node import Host, OVSSwitch
 
 setLogLevel("error")
-MININET_VERSION: str = VERSION
 
 
 class QuickIntf(Intf):  # type: ignore[misc]  # Mininet has no types
@@ -125,6 +124,8 @@ class QuickSwitch(OVSSwitch):  # type: ignore[misc]
 
 class Net:
     """A network in two steps: `start_nodes` (hosts can run programs), then `start_links` (packets flow)."""
+
+    version: str = VERSION
 
     def __init__(self, network: wire.Network, ovs: OpenVSwitch) -> None:
         self._network = network

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,13 +116,26 @@ class Servers:
         self._running.clear()
 
 
-def listens(pid: int, port: int, proc: Path = Path("/proc")) -> bool:
-    """Whether anything listens on TCP `port` in the network namespace of process `pid`."""
-    ending = f":{port:04X}"
+def listens(pid: int, port: int) -> bool:
+    """Whether process `pid` listens on TCP `port`, in whatever network namespace it is."""
+    files = _open_files(pid)
+    return any(f"socket:[{inode}]" in files for inode in _listening(pid, port))
+
+
+def _open_files(pid: int) -> set[str]:
+    found: set[str] = set()
+    with suppress(OSError):  # the process may end meanwhile
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # and so may an open file
+                found.add(os.readlink(file))
+    return found
+
+
+def _listening(pid: int, port: int) -> Iterator[str]:
+    """The inodes of the sockets that listen on `port` in the namespace of `pid`."""
     for table in ("tcp6", "tcp"):
-        with suppress(OSError):
-            for line in (proc / str(pid) / "net" / table).read_text().splitlines()[1:]:
+        with suppress(OSError):  # the process is gone, or the kernel has no IPv6
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
                 words = line.split()
-                if words[3] == LISTEN and words[1].endswith(ending):
-                    return True
-    return False
+                if words[3] == LISTEN and words[1].endswith(f":{port:04X}"):
+                    yield words[9]

@@ -1,0 +1,182 @@
+"""The agent for real: Mininet and Open vSwitch in private namespaces, a stand-in for the controller."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from agent_rig import HERE, Door, wait_until
+
+from lab import wire
+from lab.agent.servers import PYTHON
+from lab.driver.backends.sandbox import SandboxBackend
+
+pytestmark = pytest.mark.sandbox
+SWITCHES = (wire.Switch(name="s1", dpid=1), wire.Switch(name="s2", dpid=0x2A))
+HOSTS = tuple(replace(host, switch="s2" if host.name > "h4" else "s1") for host in wire.default_network().hosts)
+SERVERS = (
+    wire.HttpServer(host="h1", response_bytes=3000),
+    wire.HttpServer(host="h2", kind="nginx", response_bytes=3000),
+    wire.HttpServer(host="h5", port=8080),
+)
+NETWORK = wire.Network(switches=SWITCHES, hosts=HOSTS, links=(("s1", "s2"),), servers=SERVERS)
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[Door]:
+    """An agent in a sandbox. Each test finds and leaves it without a network."""
+    backend = SandboxBackend(supervisor=[PYTHON, str(HERE / "fake_controller.py")])
+    lab = backend.up(f"agent-test-{os.getpid()}", None, keep=False)
+    door = Door(lab.url, lab.token)
+    yield door
+    door.close()
+    lab.down()
+
+
+@pytest.fixture
+def network(agent: Door) -> Iterator[Door]:
+    """NETWORK, connected, its switches switching like any other."""
+    answer = agent.ask("PUT", "/network", wire.encode(NETWORK))
+    assert answer.status_code == 200, answer.text
+    assert agent.ask("POST", "/network/connect").status_code == 200
+    for switch in SWITCHES:
+        run(agent, "agent", "ovs-ofctl", "add-flow", switch.name, "actions=normal")
+    yield agent
+    assert agent.ask("DELETE", "/network").status_code == 200
+
+
+def run(agent: Door, host: str, *argv: str) -> str:
+    result = agent.ask("POST", "/exec", {"host": host, "argv": list(argv)}).json()
+    assert result["exit_code"] == 0, result
+    return str(result["stdout"])
+
+
+def hit_counts(agent: Door) -> dict[str, int]:
+    return {host: len(hits) for host, hits in agent.ask("GET", "/hits").json().items()}
+
+
+def pings(agent: Door) -> wire.Pings:
+    return wire.decode(wire.Pings, agent.ask("POST", "/pingall").json())
+
+
+def test_every_host_reaches_every_other(network: Door) -> None:
+    assert pings(network) == wire.Pings(sent=30, received=30)
+
+
+def test_hosts_have_the_addresses_asked_for_and_no_offload(network: Door) -> None:
+    link = run(network, "h3", "ip", "address", "show", "dev", "h3-eth0")
+    assert "inet 10.0.0.3/8" in link
+    assert "02:00:0a:00:00:03" in link
+    features = run(network, "h3", "ethtool", "--show-offload", "h3-eth0")
+    assert "rx-checksumming: off" in features
+    assert "tx-checksumming: off" in features
+
+
+def test_switches_have_the_dpids_asked_for_and_hosts_the_first_ports(network: Door) -> None:
+    shown = run(network, "agent", "ovs-ofctl", "show", "s2")
+    assert "dpid:000000000000002a" in shown
+    ports = {"h1": 1, "h2": 2, "h3": 3, "h4": 4}
+    found = {
+        host: f" {port}(s1-eth{port})" in run(network, "s1", "ovs-ofctl", "show", "s1") for host, port in ports.items()
+    }
+    assert found == dict.fromkeys(ports, True)
+
+
+@pytest.mark.parametrize("server", ["h1", "h2"])
+@pytest.mark.parametrize("keepalive", [False, True])
+def test_both_ends_count_the_same_whatever_serves(network: Door, server: str, keepalive: bool) -> None:
+    url = f"http://10.0.0.{server[1]}/"
+    load = wire.Load(clients=("h3", "h6"), url=url, requests=30, concurrency=4, keepalive=keepalive)
+    *found, end = network.load(load)
+    hits = network.ask("GET", "/hits").json()[server]
+    assert (end["sent"], len(hits)) == (30, 30)
+    assert {line["server"] for line in found} == {server}
+    assert sorted(hit["client_port"] for hit in hits) == sorted(line["local_port"] for line in found)
+    assert {hit["client_ip"] for hit in hits} == {"10.0.0.3", "10.0.0.6"}
+    network.ask("DELETE", "/hits")
+    assert hit_counts(network) == {"h1": 0, "h2": 0, "h5": 0}
+
+
+def test_a_link_that_is_down_carries_nothing_until_it_is_up(network: Door) -> None:
+    def answered() -> bool:
+        load = wire.Load(clients=("h3",), url="http://10.0.0.1/", requests=1, timeout_s=0.5)
+        return network.load(load)[0]["error"] is None
+
+    assert answered()
+    assert network.ask("POST", "/link", {"host": "h1", "state": "down"}).status_code == 200
+    assert not answered()
+    assert network.ask("POST", "/link", {"host": "h1", "state": "up"}).status_code == 200
+    wait_until(answered, "h1 to be back")
+
+
+def test_a_link_between_switches_parts_their_hosts(network: Door) -> None:
+    def link(state: str) -> None:
+        assert network.ask("POST", "/link", {"between": ["s2", "s1"], "state": state}).status_code == 200
+
+    link("down")
+    found = pings(network)
+    assert found.received == 4 * 3 + 2 * 1  # h1-h4 among themselves, h5 and h6
+    assert all((one in ("h5", "h6")) != (other in ("h5", "h6")) for one, other in found.failed)
+    link("up")
+    wait_until(lambda: pings(network).loss_percent == 0, "all to be back", 30)
+
+
+@pytest.mark.parametrize("between", [["h1", "h2"], ["h1", "s2"]])
+def test_a_link_that_is_not_there_is_refused(network: Door, between: list[str]) -> None:
+    answer = network.ask("POST", "/link", {"between": between, "state": "down"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": f"there is no link between {between[0]} and {between[1]}"},
+    )
+
+
+def test_a_switch_knows_whether_it_is_connected(network: Door) -> None:
+    assert network.ask("GET", "/network").json()["connected"] == {"s1": True, "s2": True}
+    run(network, "agent", "ovs-vsctl", "set-controller", "s2", "tcp:127.0.0.1:1")
+    wait_until(lambda: network.ask("GET", "/network").json()["connected"] == {"s1": True, "s2": False}, "s2 to lose it")
+
+
+def test_flows_are_shown_under_their_switch(network: Door) -> None:
+    one, two = network.ask("GET", "/flows").text.split("# s2\n")
+    assert one.startswith("# s1\n")
+    assert "actions=NORMAL" in one
+    assert "actions=NORMAL" in two
+
+
+def test_another_network_with_the_same_names_can_follow_at_once(agent: Door) -> None:
+    for _ in range(2):
+        begun = time.monotonic()
+        assert agent.ask("PUT", "/network", wire.encode(wire.default_network())).status_code == 200
+        assert time.monotonic() - begun < 5
+        assert agent.ask("GET", "/network").json()["connected"] == {"s1": False}
+        assert agent.ask("DELETE", "/network").status_code == 200
+    assert run(agent, "agent", "ip", "-o", "link", "show", "type", "veth") == ""
+    assert run(agent, "agent", "ovs-vsctl", "list-br") == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [("GET", "/controller/log", 200, None), ("POST", "/controller/kill?status=409", 409, {"signal": "KILL"})],
+)
+def test_what_is_the_controllers_is_handed_on_word_for_word(
+    agent: Door, method: str, path: str, status: int, body: Any
+) -> None:
+    answer = agent.ask(method, path, body)
+    said = answer.json()
+    assert answer.status_code == status
+    assert (said["method"], said["path"], said["token"]) == (method, path, True)
+    assert said["body"] == ('{"signal": "KILL"}' if body else "")
+
+
+def test_the_lab_command_works_beside_the_agent(network: Door) -> None:
+    command = [PYTHON, "-m", "lab.agent.cli"]
+    assert "10.0.0.1/8" in run(network, "agent", *command, "h1", "ip", "address")
+    assert "h2" in run(network, "agent", *command, "hits")
+    assert "s2  dpid 42  connected" in run(network, "agent", *command, "status")
+    wrong = network.ask("POST", "/exec", {"host": "agent", "argv": [*command, "h9", "ls"]}).json()
+    assert wrong["exit_code"] == 3
+    assert "no node 'h9'" in wrong["stderr"]

@@ -1,0 +1,194 @@
+"""The API in front of a network that isn't there: routes, token, refusals, streams."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+from agent_rig import Door, Web, free_port, wait_until
+
+from lab import wire
+
+NETWORK = replace(wire.default_network(), servers=())
+LOAD = {"clients": ["h3"], "url": "http://127.0.0.1:1/"}
+
+
+@pytest.fixture
+def built(api: Door) -> Door:
+    assert api.ask("PUT", "/network", wire.encode(NETWORK)).status_code == 200
+    return api
+
+
+def refused(answer: requests.Response) -> str:
+    """The one sentence of a refusal."""
+    (sentence,) = answer.json().values()
+    assert list(answer.json()) == ["error"]
+    assert "Traceback" not in sentence
+    return str(sentence)
+
+
+def test_health_needs_no_token_and_all_else_does(api: Door) -> None:
+    del api.headers["Authorization"]
+    assert api.ask("GET", "/health").json() == {"ok": True, "network": False}
+    for token in ("", "Bearer wrong", "Bearer t\xe9"):
+        answer = api.ask("GET", "/network", headers={"Authorization": token.encode("latin-1")})
+        assert answer.status_code == 401
+        assert "token" in refused(answer)
+
+
+def test_a_network_is_built_once_and_taken_down_once(api: Door) -> None:
+    assert api.ask("GET", "/network").status_code == 404
+    assert set(api.ask("PUT", "/network", wire.encode(NETWORK)).json()["versions"]) == {
+        "open_vswitch",
+        "mininet",
+        "curl",
+    }
+    again = api.ask("PUT", "/network", wire.encode(NETWORK))
+    assert (again.status_code, "already" in refused(again)) == (409, True)
+    assert api.ask("GET", "/health").json()["network"]
+    described = api.ask("GET", "/network").json()
+    assert described["connected"] == {"s1": True}
+    assert described["hosts"] == wire.encode(NETWORK)["hosts"]
+    assert api.ask("DELETE", "/network").status_code == 200
+    assert api.ask("DELETE", "/network").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "sentence"),
+    [
+        ("PUT", "/network", {"switches": []}, 400, "'hosts' is missing"),
+        ("PUT", "/network", [], 400, "expected an object"),
+        ("POST", "/load", {**LOAD, "clients": []}, 400, "at least one client"),
+        ("POST", "/load", {**LOAD, "clients": ["h9"]}, 400, "no host 'h9'"),
+        ("POST", "/load", {**LOAD, "concurrency": 0}, 400, "concurrency 0"),
+        ("POST", "/load", {**LOAD, "url": "ftp://x/"}, 400, "no URL"),
+        ("POST", "/load", {**LOAD, "speed": 5}, 400, "unknown key 'speed'"),
+        ("POST", "/link", {"host": "h9", "state": "down"}, 400, "no host 'h9'"),
+        ("POST", "/link", {"host": "h1", "state": "sideways"}, 400, "up or down"),
+        ("POST", "/link", {"host": "h1", "between": ["s1", "h1"], "state": "up"}, 400, "is named by"),
+        ("POST", "/link", {"between": ["s1"], "state": "up"}, 400, "is named by"),
+        ("POST", "/link", {"host": "h1", "stat": "up"}, 400, "unknown key 'stat'"),
+        ("POST", "/exec", {"host": "h9", "argv": ["ls"]}, 400, "no host 'h9'"),
+        ("POST", "/exec", {"host": "h1", "argv": "ls"}, 400, "list of words"),
+        ("POST", "/exec", {"host": "h1", "argv": ["ls"], "timeout_s": 0}, 400, "timeout_s"),
+        ("GET", "/nowhere", None, 404, "not found"),
+        ("POST", "/hits", None, 405, "not allowed"),
+    ],
+)
+def test_a_wrong_request_gets_a_status_and_a_sentence(
+    built: Door, method: str, path: str, body: Any, status: int, sentence: str
+) -> None:
+    answer = built.ask(method, path, body)
+    assert (answer.status_code, sentence in refused(answer)) == (status, True), answer.text
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_json_is_refused(built: Door, body: bytes) -> None:
+    answer = built.request("POST", built._base + "/load", data=body, timeout=10)
+    assert (answer.status_code, "no JSON" in refused(answer)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/load", LOAD),
+        ("POST", "/pingall", None),
+        ("POST", "/network/connect", None),
+        ("GET", "/hits", None),
+        ("GET", "/flows", None),
+        ("POST", "/link", {"host": "h1", "state": "up"}),
+    ],
+)
+def test_what_needs_a_network_says_so(api: Door, method: str, path: str, body: Any) -> None:
+    answer = api.ask(method, path, body)
+    assert (answer.status_code, "no network yet" in refused(answer)) == (404, True)
+
+
+def test_a_load_streams_a_line_per_request_and_its_end(built: Door, web: Callable[..., Web]) -> None:
+    *found, end = built.load(wire.Load(clients=("h3", "h4"), url=web("h1").url, requests=5))
+    assert end == {"done": True, "sent": 5, "dropped": 0}
+    assert [wire.decode(wire.Request, line).client for line in found] == ["h3", "h4", "h3", "h4", "h3"]
+
+
+def curls(port: int) -> int:
+    """How many curls ask this port."""
+    words = ["pgrep", "-fc", f"curl .*127.0.0.1:{port}/"]
+    return int(subprocess.run(words, capture_output=True, text=True).stdout)
+
+
+def test_records_come_while_the_load_runs_and_closing_the_stream_ends_it(built: Door, web: Callable[..., Web]) -> None:
+    server = web(delay_ms=100)
+    body = wire.encode(wire.Load(clients=("h3",), url=server.url, requests=1000))
+    with built.ask("POST", "/load", body, stream=True) as answer:
+        first = json.loads(next(answer.iter_lines()))
+        assert first["server"] == "h1"
+        assert len(server.hits()) < 20
+    wait_until(lambda: curls(server.port) == 0, "the last curl's end")
+    count = len(server.hits())
+    assert not built.ask("POST", "/exec", {"host": "agent", "argv": ["sleep", "0.3"]}).json()["exit_code"]
+    assert len(server.hits()) <= count + 1
+
+
+def test_a_silent_load_ends_when_its_reader_goes(built: Door, web: Callable[..., Web]) -> None:
+    server = web(delay_ms=60_000)
+    body = wire.encode(wire.Load(clients=("h3",), url=server.url, concurrency=3, timeout_s=60.0))
+    with built.ask("POST", "/load", body, stream=True):
+        wait_until(lambda: curls(server.port) == 3, "three curls")
+    wait_until(lambda: curls(server.port) == 0, "their end")
+
+
+def test_two_loads_and_a_command_run_side_by_side(built: Door, web: Callable[..., Web]) -> None:
+    server = web(delay_ms=60_000)
+    body = wire.encode(wire.Load(clients=("h3",), url=server.url, timeout_s=60.0))
+    with built.ask("POST", "/load", body, stream=True), built.ask("POST", "/load", body, stream=True):
+        begun = time.monotonic()
+        answer = built.ask("POST", "/exec", {"host": "agent", "argv": ["echo", "here"]}).json()
+        assert answer == {"exit_code": 0, "stdout": "here\n", "stderr": ""}
+        assert time.monotonic() - begun < 5
+
+
+def test_taking_the_network_down_ends_its_loads(built: Door, web: Callable[..., Web]) -> None:
+    server = web(delay_ms=60_000)
+    body = wire.encode(wire.Load(clients=("h3",), url=server.url, timeout_s=60.0))
+    with built.ask("POST", "/load", body, stream=True) as answer:
+        wait_until(lambda: curls(server.port) == 1, "a curl")
+        assert built.ask("DELETE", "/network").status_code == 200
+        assert json.loads(answer.text.splitlines()[-1])["done"]
+
+
+def test_servers_start_with_the_network_and_their_hits_are_read_and_emptied(api: Door) -> None:
+    ports = free_port(), free_port()
+    servers = (wire.HttpServer(host="h1", port=ports[0]), wire.HttpServer(host="h2", port=ports[1]))
+    assert api.ask("PUT", "/network", wire.encode(replace(NETWORK, servers=servers))).status_code == 200
+    assert api.ask("GET", "/hits").json() == {"h1": [], "h2": []}
+    *found, _ = api.load(wire.Load(clients=("h3",), url=f"http://127.0.0.1:{ports[1]}/x", requests=3))
+    hits = api.ask("GET", "/hits").json()
+    assert [hit["client_port"] for hit in hits["h2"]] == [line["local_port"] for line in found]
+    assert {hit["path"] for hit in hits["h2"]} == {"/x"}
+    assert api.ask("DELETE", "/hits").status_code == 200
+    api.load(wire.Load(clients=("h3",), url=f"http://127.0.0.1:{ports[0]}/", requests=2))
+    assert {host: len(each) for host, each in api.ask("GET", "/hits").json().items()} == {"h1": 2, "h2": 0}
+
+
+def test_a_server_whose_port_is_taken_is_a_sentence_and_leaves_no_network(api: Door, web: Callable[..., Web]) -> None:
+    first, taken = free_port(), web().port
+    servers = (wire.HttpServer(host="h1", port=first), wire.HttpServer(host="h2", port=taken))
+    wanted = wire.encode(replace(NETWORK, servers=(*servers,)))
+    answer = api.ask("PUT", "/network", wanted)
+    assert "Address already in use" in refused(answer)
+    assert not api.ask("GET", "/health").json()["network"]
+
+
+def test_the_controllers_answers_need_a_controller(api: Door) -> None:
+    answer = api.ask("GET", "/controller/log")
+    assert (answer.status_code, "doesn't answer at 127.0.0.1:8081" in refused(answer)) == (502, True)
+
+
+def test_the_log_tells_what_was_built(built: Door) -> None:
+    assert "built s1 (dpid 1); 6 hosts h1-h6" in built.ask("GET", "/log").text

@@ -1,0 +1,75 @@
+"""What ovs-vswitchd's log says about connections, and what the socket table says about servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from lab.agent.openvswitch import OpenVSwitch, read_connections, run
+from lab.agent.refusal import Refusal
+from lab.agent.servers import listens
+
+START = "2026-11-25T03:27:19.116Z|00045|rconn|INFO|s1<->tcp:127.0.0.1:6633: "
+CONNECTED = START + "connected\n"
+CLOSED = START + "connection closed by peer\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "connected"),
+    [
+        ([START + "connecting..."], False),
+        ([START + "connecting...", CONNECTED], True),
+        ([CONNECTED, CLOSED], False),
+        ([CONNECTED, CLOSED, START + "connecting...", CONNECTED], True),
+        (["2026-11-25T03:22:28.706Z|00052|rconn|WARN|s1<->tcp:10.0.0.9:6633: connection failed (refused)"], False),
+    ],
+)
+def test_the_last_word_about_a_switch_counts(lines: list[str], connected: bool) -> None:
+    known: dict[str, bool] = {}
+    read_connections(lines, known)
+    assert known == {"s1": connected}
+
+
+def test_other_lines_of_the_log_say_nothing() -> None:
+    known: dict[str, bool] = {}
+    read_connections(["2026-11-25T03:27:19Z|00001|bridge|INFO|bridge s1: added interface", "", "rconn"], known)
+    assert known == {}
+
+
+def test_a_line_that_is_half_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    log = tmp_path / "openvswitch" / "ovs-vswitchd.log"
+    log.parent.mkdir()
+    log.write_text(CONNECTED + CLOSED[:-6])
+    ovs = OpenVSwitch(tmp_path)
+    assert ovs.connected(["s1", "s2"]) == {"s1": True, "s2": False}
+    with log.open("a") as more:
+        more.write(CLOSED[-6:])
+    assert ovs.connected(["s1"]) == {"s1": False}
+
+
+def test_a_switch_of_an_earlier_network_is_forgotten(tmp_path: Path) -> None:
+    log = tmp_path / "openvswitch" / "ovs-vswitchd.log"
+    log.parent.mkdir()
+    log.write_text(CONNECTED)
+    ovs = OpenVSwitch(tmp_path)
+    ovs.forget()
+    assert ovs.connected(["s1"]) == {"s1": False}
+
+
+def test_a_command_that_fails_is_told_in_its_own_words() -> None:
+    with pytest.raises(Refusal, match=r"ls failed: .*/nowhere") as refused:
+        run(["ls", "/nowhere"])
+    assert refused.value.status == 500
+    with pytest.raises(Refusal, match="nosuchprogram is not installed"):
+        run(["nosuchprogram"])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_listening_port_is_found_without_connecting(address: str) -> None:
+    with socket.create_server((address, 0)) as listener:
+        port = listener.getsockname()[1]
+        assert listens(os.getpid(), port)
+    assert not listens(os.getpid(), port)
