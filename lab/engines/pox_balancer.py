@@ -9,6 +9,7 @@ Rule: translate only. Each handler hands the event to the switchboard.
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import pox.openflow.libopenflow_01 as of
@@ -33,6 +34,7 @@ class PoxBalancer:
         Timer(TICK_S, board.tick, recurring=True)
 
     def _handle_ConnectionUp(self, event: Any) -> None:
+        event.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # POX leaves Nagle's 40 ms in
         self._board.connected(event.dpid, openflow.OF10, event.connection, event.connection.send)
 
     def _handle_ConnectionDown(self, event: Any) -> None:

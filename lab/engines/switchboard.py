@@ -127,13 +127,17 @@ class Switchboard:
         return self._learners.setdefault(dpid, LearningSwitch())
 
     def _do(self, connection: _Connection, commands: Sequence[Command]) -> None:
+        """Log the notes, send the rest as one piece: a write per message would wait for the last one's acknowledgement."""
+        messages = []
         for command in commands:
             if isinstance(command, Note):
                 log.log(logging.WARNING if command.warning else logging.INFO, "%s", command.text)
                 continue
             if not isinstance(command, SendPacket):
                 self._flow_mods += 1
-            connection.send(openflow.encode(command, connection.version))
+            messages.append(openflow.encode(command, connection.version))
+        if messages:
+            connection.send(b"".join(messages))
 
     def _log_start(self, config: wire.Controller) -> None:
         for service in config.services:
