@@ -127,7 +127,7 @@ class Switchboard:
         return self._learners.setdefault(dpid, LearningSwitch())
 
     def _do(self, connection: _Connection, commands: Sequence[Command]) -> None:
-        """Log the notes, send the rest as one piece: a write per message would wait for the last one's acknowledgement."""
+        """Log the notes, send the rest as one piece: several writes would wait for each other's acknowledgement."""
         messages = []
         for command in commands:
             if isinstance(command, Note):
