@@ -97,8 +97,10 @@ def bring_up(scenario: str, overrides: Mapping[str, Any], *, name: str | None, b
     print(f"backend {plan.backend.name} ({plan.backend_why})\nengine  {plan.engine} ({plan.engine_why})", flush=True)
     session = None
     try:
-        with Guard(sound.time_limit_s) as guard:
+        with Guard() as guard:
             try:
+                plan.backend.prepare(plan.pox)
+                guard.limit(sound.time_limit_s)
                 session = Session(plan.backend.up(name or free_name(sound.name, keep=True), plan.pox, True))
                 session.build(plan)
             finally:

@@ -27,11 +27,11 @@ class TimeLimit(BaseException):
 
 
 class Guard:
-    """`with Guard(60) as guard:` in the main thread. `limit_s` None: no time limit."""
+    """`with Guard() as guard:` in the main thread. There is no time limit until one is set."""
 
-    def __init__(self, limit_s: float | None = None) -> None:
+    def __init__(self) -> None:
         self.caught: signal.Signals | None = None  # the first signal that asked us to end, raised or not
-        self._deadline = time.monotonic() + limit_s if limit_s is not None else None
+        self._deadline: float | None = None
         self._shielded = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -45,6 +45,10 @@ class Guard:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def limit(self, seconds: float) -> None:
+        """So long from now, and no longer."""
+        self._deadline = time.monotonic() + seconds
 
     def shield(self) -> None:
         """From here on nothing is raised any more."""

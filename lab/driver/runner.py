@@ -60,9 +60,9 @@ class Run:
 
     def execute(self) -> Result:
         """Run it. Raises UsageError alone (nothing was started); everything else is in the result."""
-        with Guard(self._scenario.time_limit_s) as guard:
+        with Guard() as guard:
             try:
-                self._run()
+                self._run(guard)
             except BaseException as error:
                 guard.shield()
                 self._give_up(error, guard)
@@ -74,10 +74,12 @@ class Run:
                 self.caught = guard.caught is not None
         return self.result
 
-    def _run(self) -> None:
+    def _run(self, guard: Guard) -> None:
         self._folder.write(SCENARIO, self._scenario.dump())
         self.plan = plan = self._make_plan()
         self._note_choices(plan)
+        plan.backend.prepare(plan.pox)
+        guard.limit(self._scenario.time_limit_s)
         with self._timed("bring_up"):
             self._bring_up(plan)
         with self._timed("run"):

@@ -107,6 +107,7 @@ class FakeAgent(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer is 40 ms late
     server: FakeAgent
 
     def log_message(self, *args: Any) -> None:
@@ -197,6 +198,7 @@ class FakeBackend:
         self.agent = agent
         self.gaps: list[Missing] = []
         self.refusal: LabError | None = None
+        self.on_prepare: Callable[[], None] = lambda: None
         self.on_up: Callable[[], None] = lambda: None
         self.labs: list[FakeLab] = []
         self.lab_on_down: Callable[[], None] = lambda: None
@@ -204,6 +206,9 @@ class FakeBackend:
 
     def missing(self) -> list[Missing]:
         return self.gaps
+
+    def prepare(self, pox: Path | None) -> None:
+        self.on_prepare()
 
     def up(self, name: str, pox: Path | None, keep: bool) -> FakeLab:
         self.threads.append(threading.current_thread())

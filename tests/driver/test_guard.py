@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lab.driver.guard import Guard, Interrupted, TimeLimit, wait_until
+from lab.driver.guard import TICK_S, Guard, Interrupted, TimeLimit, wait_until
 
 
 def send_soon(number: int) -> None:
@@ -25,8 +25,10 @@ def test_a_signal_ends_a_wait(number: signal.Signals) -> None:
 
 
 def test_the_time_limit_ends_a_wait() -> None:
-    with Guard(0.02) as guard, pytest.raises(TimeLimit):
-        threading.Event().wait(10)
+    with Guard() as guard:
+        guard.limit(0.02)
+        with pytest.raises(TimeLimit):
+            threading.Event().wait(10)
     assert guard.caught is None
 
 
@@ -40,16 +42,17 @@ def test_a_second_signal_is_only_remembered() -> None:
 
 
 def test_nothing_is_raised_behind_the_shield() -> None:
-    with Guard(0.01) as guard:
+    with Guard() as guard:
+        guard.limit(0.01)
         guard.shield()
-        assert not wait_until(lambda: False, 0.05)
+        assert not wait_until(lambda: False, 2 * TICK_S)
         signal.raise_signal(signal.SIGTERM)
     assert guard.caught == signal.SIGTERM
 
 
 def test_handlers_and_timer_are_as_before() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
-    with Guard(60):
-        pass
+    with Guard() as guard:
+        guard.limit(60)
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

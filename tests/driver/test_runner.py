@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,12 @@ def test_the_time_limit_counts_for_the_whole_run(runs: Runs, agent: FakeAgent) -
     assert (result.verdict, result.reason) == ("broken", "the run passed its time limit of 0.5 s")
     assert result.requests["sent"] == 3
     assert nothing_is_left(runs)
+
+
+def test_what_is_made_once_for_all_runs_does_not_count_for_the_time_limit(runs: Runs) -> None:
+    """Images that are built, POX that is fetched."""
+    runs.backend.on_prepare = lambda: time.sleep(1.1)
+    assert runs(TEN_EACH, time_limit_s=1).verdict == "passed"
 
 
 def test_a_kept_lab_is_left_alone(runs: Runs) -> None:

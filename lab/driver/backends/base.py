@@ -50,6 +50,9 @@ class Backend(Protocol):
     def missing(self) -> list[Missing]:
         """What keeps it from running here; empty when it can. Called in each run, so cheap."""
 
+    def prepare(self, pox: Path | None) -> None:
+        """Make what every lab needs and may take minutes, once: not part of any run's time. Raises LabError."""
+
     def up(self, name: str, pox: Path | None, keep: bool) -> Lab:
         """Bring up a lab whose agent and supervisor answer. `keep`: it outlives this process and is registered.
 

@@ -112,6 +112,14 @@ class ComposeBackend:
     def missing(self) -> list[Missing]:
         return [gap for gap in (engine.missing_engine(), engine.missing_compose()) if gap]
 
+    def prepare(self, pox: Path | None) -> None:
+        """Build the images where they are missing."""
+        words = engine.compose_command()
+        if not words:
+            return  # `up` says what is missing
+        with _engine_errors(), contextlib.closing(engine.client()) as client:
+            images.ensure(client, Compose(words, images.ROOT, _project("images", False)), pox, self._say)
+
     def attach(self, entry: Entry) -> ComposeLab:
         with _engine_errors():
             client = engine.client()

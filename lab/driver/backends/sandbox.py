@@ -145,6 +145,9 @@ class SandboxBackend:
     def missing(self) -> list[Missing]:
         return requirements.missing()
 
+    def prepare(self, pox: Path | None) -> None:
+        """Nothing: all of it is on the machine already."""
+
     def attach(self, entry: Entry) -> KeptLab:
         return KeptLab(entry)
 
