@@ -1,3 +1,3 @@
-"""balance-lab: an SDN load-balancing lab in one command. See README.md; the rooms are listed in docs/architecture.md."""
+"""balance-lab: an SDN load-balancing lab in one command. README.md shows it, docs/architecture.md shows its rooms."""
 
 __version__ = "0.1.0"
