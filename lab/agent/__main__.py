@@ -48,6 +48,9 @@ def main() -> int:
     except OSError as error:
         log.error("can't listen: %s", error.strerror or error)
         return 3
+    except ImportError as error:
+        log.error("%s misses a package (Debian's python3-aiohttp): %s", sys.executable, error)
+        return 3
     finally:
         agent.close()
     return 0

@@ -66,6 +66,7 @@ class Agent:
         self._curl: Future[str] = self._preparing.submit(_curl_version)
         self._built: Built | None = None
         self._runs: set[Run] = set()
+        self._closing = threading.Event()
         self._lock = threading.Lock()
 
     @property
@@ -112,6 +113,11 @@ class Agent:
         net.stop()
         self._ovs.forget()
 
+    def interrupt(self) -> None:
+        """The agent is about to end: nothing that may take long goes on."""
+        self._closing.set()
+        self.cancel_loads()
+
     def close(self) -> None:
         """End everything that was started here; a second call does nothing."""
         with suppress(Refusal):
@@ -128,7 +134,7 @@ class Agent:
         switches = self.network().switches
         target = f"tcp:{_address(self._controller)}:{wire.OPENFLOW_PORT}"
         self._ovs.set_controller(switches, target)
-        if missing := self._ovs.wait_connected(switches, CONNECT_S):
+        if missing := self._ovs.wait_connected(switches, CONNECT_S, self._closing):
             raise Refusal(504, f"{', '.join(missing)} didn't connect to {target} within {CONNECT_S:g} s")
         log.info("connected %s to the controller at %s", ", ".join(switches), target)
 

@@ -222,7 +222,7 @@ class Api:
         return await asyncio.get_running_loop().run_in_executor(self._beside, work, *args)
 
     async def _shut_down(self, _app: web.Application) -> None:
-        self._agent.cancel_loads()
+        self._agent.interrupt()
 
     async def _clean_up(self, _app: web.Application) -> None:
         await self._one_by_one(self._agent.close)

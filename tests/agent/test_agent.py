@@ -140,6 +140,18 @@ def test_a_switch_knows_whether_it_is_connected(network: Door) -> None:
     wait_until(lambda: network.ask("GET", "/network").json()["connected"] == {"s1": True, "s2": False}, "s2 to lose it")
 
 
+def test_a_controller_that_comes_late_is_found_and_seen(network: Door) -> None:
+    port = "6634"
+    late = (
+        f"import socket, time; c = socket.create_server(('127.0.0.1', {port})).accept()[0]; "
+        "c.sendall(bytes([4, 0, 0, 8, 0, 0, 0, 1])); time.sleep(60)"
+    )
+    run(network, "agent", "ovs-vsctl", "set-controller", "s1", f"tcp:127.0.0.1:{port}")
+    wait_until(lambda: not network.ask("GET", "/network").json()["connected"]["s1"], "s1 to lose its controller")
+    run(network, "agent", "sh", "-c", f'{PYTHON} -c "{late}" >/dev/null 2>&1 &')
+    wait_until(lambda: network.ask("GET", "/network").json()["connected"]["s1"], "s1 to find the other one")
+
+
 def test_flows_are_shown_under_their_switch(network: Door) -> None:
     one, two = network.ask("GET", "/flows").text.split("# s2\n")
     assert one.startswith("# s1\n")

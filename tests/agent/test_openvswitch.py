@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,21 @@ from lab.agent.openvswitch import OpenVSwitch, read_connections, run
 from lab.agent.refusal import Refusal
 from lab.agent.servers import listens
 
-START = "2026-11-25T03:27:19.116Z|00045|rconn|INFO|s1<->tcp:127.0.0.1:6633: "
-CONNECTED = START + "connected\n"
-CLOSED = START + "connection closed by peer\n"
+LINE = "2026-11-25T03:27:19.116Z|00045|rconn|DBG|s1<->tcp:127.0.0.1:6633: entering "
+CONNECTED = LINE + "ACTIVE\n"
+CLOSED = LINE + "BACKOFF\n"
 
 
 @pytest.mark.parametrize(
     ("lines", "connected"),
     [
-        ([START + "connecting..."], False),
-        ([START + "connecting...", CONNECTED], True),
+        ([LINE + "CONNECTING"], False),
+        ([LINE + "CONNECTING", CONNECTED], True),
+        ([CONNECTED, LINE + "IDLE"], True),
         ([CONNECTED, CLOSED], False),
-        ([CONNECTED, CLOSED, START + "connecting...", CONNECTED], True),
-        (["2026-11-25T03:22:28.706Z|00052|rconn|WARN|s1<->tcp:10.0.0.9:6633: connection failed (refused)"], False),
+        ([CONNECTED, CLOSED, LINE + "CONNECTING", CONNECTED], True),
+        ([CONNECTED, LINE + "VOID"], False),
+        ([CONNECTED, CLOSED.replace("tcp:127.0.0.1:6633", "unix#3")], True),  # ovs-ofctl is no controller
     ],
 )
 def test_the_last_word_about_a_switch_counts(lines: list[str], connected: bool) -> None:
@@ -57,6 +60,17 @@ def test_a_switch_of_an_earlier_network_is_forgotten(tmp_path: Path) -> None:
     ovs = OpenVSwitch(tmp_path)
     ovs.forget()
     assert ovs.connected(["s1"]) == {"s1": False}
+
+
+def test_waiting_for_a_controller_ends_in_time_or_when_told(tmp_path: Path) -> None:
+    log = tmp_path / "openvswitch" / "ovs-vswitchd.log"
+    log.parent.mkdir()
+    log.write_text(CONNECTED)
+    ovs, give_up = OpenVSwitch(tmp_path), threading.Event()
+    assert ovs.wait_connected(["s1"], 60, give_up) == []
+    assert ovs.wait_connected(["s1", "s2"], 0.05, give_up) == ["s2"]
+    give_up.set()
+    assert ovs.wait_connected(["s2"], 60, give_up) == ["s2"]
 
 
 def test_a_command_that_fails_is_told_in_its_own_words() -> None:
