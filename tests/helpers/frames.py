@@ -1,0 +1,154 @@
+"""Frames for tests: built, read and checked here, by none of the code under test.
+
+Rule: nothing is imported from `lab`, so a mistake in the balancer's own packets can't hide behind itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+IPV4, ARP, IPV6, VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
+ICMP, TCP, UDP = 1, 6, 17
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+BROADCAST = 0xFFFFFFFFFFFF
+IP_START, MIN_HEADER = 14, 20
+
+
+def ip(text: str) -> int:
+    return int(ipaddress.IPv4Address(text))
+
+
+def mac(text: str) -> int:
+    return int(text.replace(":", ""), 16)
+
+
+def ones_complement_sum(data: bytes) -> int:
+    """0xFFFF over data that contains its own right checksum (RFC 1071)."""
+    total = 0
+    for i in range(0, len(data), 2):
+        total += int.from_bytes(data[i : i + 2].ljust(2, b"\0"), "big")
+    while total > 0xFFFF:
+        total = (total >> 16) + (total & 0xFFFF)
+    return total
+
+
+def ethernet(dst: int, src: int, kind: int, payload: bytes) -> bytes:
+    return dst.to_bytes(6, "big") + src.to_bytes(6, "big") + struct.pack("!H", kind) + payload
+
+
+def arp(op: int, src: int, dst: int, sender: tuple[int, int], target: tuple[int, int]) -> bytes:
+    """`sender`, `target`: (MAC, address)."""
+    body = struct.pack("!HHBBH", 1, IPV4, 6, 4, op)
+    for hardware, address in (sender, target):
+        body += hardware.to_bytes(6, "big") + address.to_bytes(4, "big")
+    return ethernet(dst, src, ARP, body)
+
+
+def ipv4(macs: tuple[int, int], ips: tuple[int, int], proto: int, payload: bytes, fragment: int = 0) -> bytes:
+    """`macs`, `ips`: (source, destination)."""
+    length = MIN_HEADER + len(payload)
+    header = struct.pack("!BBHHHBBHII", 0x45, 0, length, 7, fragment, 63, proto, 0, *ips)
+    frame = ethernet(macs[1], macs[0], IPV4, header + payload)
+    return with_checksums(frame)
+
+
+def tcp(
+    macs: tuple[int, int],
+    ips: tuple[int, int],
+    ports: tuple[int, int],
+    flags: int,
+    seq: int = 0,
+    ack: int = 0,
+    data: bytes = b"",
+    options: bytes = b"",
+) -> bytes:
+    offset = (MIN_HEADER + len(options)) // 4
+    segment = struct.pack("!HHIIBBHHH", *ports, seq, ack, offset << 4, flags, 64240, 0, 0) + options + data
+    return ipv4(macs, ips, TCP, segment)
+
+
+def udp(macs: tuple[int, int], ips: tuple[int, int], ports: tuple[int, int], data: bytes = b"?") -> bytes:
+    return ipv4(macs, ips, UDP, struct.pack("!HHHH", *ports, 8 + len(data), 0) + data)
+
+
+def echo(macs: tuple[int, int], ips: tuple[int, int], kind: int = 8, data: bytes = b"abc") -> bytes:
+    message = struct.pack("!BBHHH", kind, 0, 0, 77, 1) + data
+    return ipv4(macs, ips, ICMP, message)
+
+
+def with_checksums(frame: bytes) -> bytes:
+    """An IPv4 frame with right checksums of IP and, in whole packets, of TCP or ICMP."""
+    parts = _parts(frame)
+    if parts is None:
+        return frame
+    header, body, proto, pseudo, rest = parts
+    header = header[:10] + _filled(header[:10] + b"\0\0" + header[12:]) + header[12:]
+    at = {TCP: 16, ICMP: 2}.get(proto)
+    if at is not None and len(body) >= at + 2:
+        body = body[:at] + _filled(pseudo + body[:at] + b"\0\0" + body[at + 2 :]) + body[at + 2 :]
+    return frame[:IP_START] + header + body + rest
+
+
+def has_right_checksums(frame: bytes) -> bool:
+    """Of IPv4's header and, in whole packets, of TCP or ICMP; other frames have none to be wrong."""
+    parts = _parts(frame)
+    if parts is None:
+        return True
+    header, body, proto, pseudo, _ = parts
+    if ones_complement_sum(header) != 0xFFFF:
+        return False
+    return proto not in (TCP, ICMP) or ones_complement_sum(pseudo + body) == 0xFFFF
+
+
+def _filled(data: bytes) -> bytes:
+    return struct.pack("!H", ~ones_complement_sum(data) & 0xFFFF)
+
+
+def _parts(frame: bytes) -> tuple[bytes, bytes, int, bytes, bytes] | None:
+    """Header, body, protocol (-1: a fragment), pseudo header, what is behind the packet."""
+    if frame[12:14] != b"\x08\x00" or len(frame) < IP_START + MIN_HEADER:
+        return None
+    size = (frame[IP_START] & 0xF) * 4
+    end = IP_START + int.from_bytes(frame[16:18], "big")
+    header, body = frame[IP_START : IP_START + size], frame[IP_START + size : end]
+    proto = header[9] if not int.from_bytes(header[6:8], "big") & 0x3FFF else -1
+    pseudo = header[12:20] + struct.pack("!BBH", 0, proto, len(body)) if proto == TCP else b""
+    return header, body, proto, pseudo, frame[end:]
+
+
+def fields(frame: bytes) -> dict[str, int]:
+    """The frame's fields by the names that rules use. As in Open vSwitch, a fragment's ports and flags are 0."""
+    eth_type = int.from_bytes(frame[12:14], "big")
+    found = {"eth_dst": int.from_bytes(frame[0:6], "big"), "eth_src": int.from_bytes(frame[6:12], "big")}
+    found["eth_type"] = eth_type
+    if eth_type == ARP and len(frame) >= 42:
+        _, _, _, _, op, sha, spa, _, tpa = struct.unpack("!HHBBH6s4s6s4s", frame[14:42])
+        found.update(arp_op=op, arp_spa=int.from_bytes(spa, "big"), arp_tpa=int.from_bytes(tpa, "big"))
+        found["arp_sha"] = int.from_bytes(sha, "big")
+    if eth_type == IPV4 and (parts := _parts(frame)) is not None:
+        header, body, proto, _, _ = parts
+        found["ip_proto"] = header[9]
+        found["ip_src"], found["ip_dst"] = struct.unpack("!II", header[12:20])
+        if header[9] == TCP:
+            found.update(tcp_src=0, tcp_dst=0, tcp_flags=0)
+        if proto == TCP and len(body) >= MIN_HEADER:
+            source, destination, seq, ack, offset = struct.unpack("!HHIIH", body[:14])
+            found.update(tcp_src=source, tcp_dst=destination, tcp_flags=offset & 0xFFF, seq=seq, ack=ack)
+    return found
+
+
+def tcp_data(frame: bytes) -> bytes:
+    parts = _parts(frame)
+    assert parts is not None
+    body = parts[1]
+    return body[(body[12] >> 4) * 4 :]
+
+
+_AT = {"eth_dst": (0, 6), "eth_src": (6, 6), "ip_src": (26, 4), "ip_dst": (30, 4)}
+
+
+def changed(frame: bytes, field: str, value: int) -> bytes:
+    """The frame with one field set and its checksums right again."""
+    at, size = _AT[field]
+    return with_checksums(frame[:at] + value.to_bytes(size, "big") + frame[at + size :])

@@ -1,0 +1,260 @@
+"""A switch in memory: takes the balancer's commands, or their OpenFlow bytes, and says where a packet leaves.
+
+It does what Open vSwitch does with the few things our rules use (OpenFlow 1.3.5 section 6.4; ovs-actions(7)): three
+tables walked by resubmission, priorities, masks, set-field, idle time-outs, fin_timeout, copies to the controller.
+Rule: what a switch would refuse or decide by chance (equal priorities that overlap and differ) raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from helpers import frames
+from helpers.openflow_reader import NEEDS, Reader
+from lab.balancer import rules
+from lab.balancer.rules import AddRule, Command, DeleteRules, Note, SendPacket
+from lab.engines import openflow
+
+TABLES = 3
+IDLE, DELETED = 0, 2  # reasons of a flow-removed
+VERSIONS: Mapping[str, int | None] = {"command": None, "1.0": openflow.OF10, "1.3": openflow.OF13}
+
+MatchKey = frozenset[tuple[str, int, int]]  # field, value, mask
+
+
+class Refused(AssertionError):
+    """The switch would not take this command, or not know what it means."""
+
+
+@dataclass
+class Rule:
+    table: int
+    priority: int
+    match: MatchKey
+    actions: rules.Actions
+    cookie: int
+    idle: int
+    notify: bool
+    used: float
+    packets: int = 0
+
+    def covers(self, key: Mapping[str, int]) -> bool:
+        return all(name in key and key[name] & mask == value for name, value, mask in self.match)
+
+    def said(self) -> tuple[object, ...]:
+        """All but what traffic changes."""
+        return (self.table, self.priority, self.match, repr(self.actions), self.cookie, self.notify)
+
+
+@dataclass
+class PacketIn:
+    in_port: int
+    reason: int
+    data: bytes
+
+
+@dataclass
+class Removed:
+    cookie: int
+    reason: int
+
+
+@dataclass
+class ModelSwitch:
+    """`speaks`: "command", "1.0" or "1.3". What it has to tell the controller waits in `messages`."""
+
+    ports: Sequence[int]
+    speaks: str = "command"
+    now: float = 0.0
+    messages: list[PacketIn | Removed] = field(default_factory=list)
+    down: set[int] = field(default_factory=set)
+    flow_mods: int = 0
+
+    def __post_init__(self) -> None:
+        self._tables: list[dict[tuple[int, MatchKey], Rule]] = [{} for _ in range(TABLES)]
+        self._reader: Reader | None = None
+        self.reconnect()
+
+    # the controller's side
+
+    def reconnect(self, wiped: bool = False) -> None:
+        """A new connection to the controller; `wiped`: the switch has lost its rules as well."""
+        version = VERSIONS[self.speaks]
+        self._reader = None if version is None else Reader(version)
+        if self._reader is not None and version is not None and (greeting := openflow.greeting(version)):
+            assert self._reader.read(greeting) is None
+        if wiped:
+            self._tables = [{} for _ in range(TABLES)]
+
+    def do(self, command: Command) -> list[tuple[int, bytes]]:
+        """Carry out a command; what leaves at which port by it."""
+        if isinstance(command, Note):
+            return []
+        version = VERSIONS[self.speaks]
+        if version is not None and self._reader is not None:
+            read = self._reader.read(openflow.encode(command, version))
+            assert read is not None
+            command = read
+        if isinstance(command, SendPacket):
+            return self._execute(command.actions, command.in_port, command.data)
+        self.flow_mods += 1
+        if isinstance(command, AddRule):
+            self._add(command)
+        else:
+            self._delete(command)
+        return []
+
+    # the network's side
+
+    def receive(self, in_port: int, frame: bytes) -> list[tuple[int, bytes]]:
+        """A frame comes in at a port; what leaves at which port by the rules alone."""
+        assert in_port in self.ports
+        return [] if in_port in self.down else self._lookup(0, in_port, frame, 0)[1]
+
+    def pass_time(self, now: float) -> None:
+        self.now = now
+        for table in self._tables:
+            for key, rule in list(table.items()):
+                if rule.idle and now - rule.used >= rule.idle:
+                    self._remove(table, key, IDLE)
+
+    # for assertions
+
+    def rules(self, table: int | None = None) -> list[Rule]:
+        chosen = self._tables if table is None else [self._tables[table]]
+        return [rule for rows in chosen for rule in rows.values()]
+
+    def state(self) -> set[tuple[object, ...]]:
+        """What the rules say; two switches with the same state treat every packet alike."""
+        return {rule.said() for rule in self.rules()}
+
+    def of_kind(self, kind: rules.Cookie) -> list[Rule]:
+        return [rule for rule in self.rules() if rule.cookie >> rules.COOKIE_KIND_SHIFT == kind]
+
+    # insides
+
+    def _add(self, command: AddRule) -> None:
+        match = _key(command.match)
+        _check(command)
+        table = self._tables[command.table]
+        for (priority, other), rule in table.items():
+            same_place = priority == command.priority and other != match
+            if same_place and repr(rule.actions) != repr(command.actions) and _overlap(match, other):
+                raise Refused(f"rules of priority {priority} overlap: {sorted(match)} and {sorted(other)}")
+        table[command.priority, match] = Rule(
+            table=command.table,
+            priority=command.priority,
+            match=match,
+            actions=command.actions,
+            cookie=command.cookie,
+            idle=command.idle_timeout,
+            notify=command.notify,
+            used=self.now,
+        )
+
+    def _delete(self, command: DeleteRules) -> None:
+        match = _key(command.match or {})
+        tables = self._tables if command.table is None else [self._tables[command.table]]
+        for table in tables:
+            for key, rule in list(table.items()):
+                exact = command.priority is None or key == (command.priority, match)
+                owned = rule.cookie & command.cookie_mask == command.cookie & command.cookie_mask
+                if exact and owned and _within(rule.match, match):
+                    self._remove(table, key, DELETED)
+
+    def _remove(self, table: dict[tuple[int, MatchKey], Rule], key: tuple[int, MatchKey], reason: int) -> None:
+        rule = table.pop(key)
+        if rule.notify:
+            self.messages.append(Removed(rule.cookie, reason))
+
+    def _lookup(self, table: int, in_port: int, frame: bytes, depth: int) -> tuple[bytes, list[tuple[int, bytes]]]:
+        if depth > TABLES:
+            raise Refused("resubmission without end")
+        key = {**frames.fields(frame), "in_port": in_port}
+        hit = max((r for r in self._tables[table].values() if r.covers(key)), key=lambda r: r.priority, default=None)
+        if hit is None:
+            return frame, []  # a table without a rule for missing packets drops them
+        hit.used = self.now
+        hit.packets += 1
+        if key.get("tcp_flags", 0) & (frames.FIN | frames.RST):
+            for action in hit.actions:
+                if isinstance(action, rules.FinTimeout):
+                    hit.idle = min(hit.idle or action.idle, action.idle)
+        return self._run(hit.actions, in_port, frame, depth)
+
+    def _execute(self, actions: rules.Actions, in_port: int, frame: bytes) -> list[tuple[int, bytes]]:
+        return self._run(actions, in_port, frame, 0)[1]
+
+    def _run(
+        self, actions: rules.Actions, in_port: int, frame: bytes, depth: int
+    ) -> tuple[bytes, list[tuple[int, bytes]]]:
+        """Actions in turn, as resubmission does: what a called table has changed stays changed."""
+        out: list[tuple[int, bytes]] = []
+        for action in actions:
+            if isinstance(action, rules.SetField):
+                frame = frames.changed(frame, action.name, action.value)
+            elif isinstance(action, rules.GoTo):
+                frame, more = self._lookup(action.table, in_port, frame, depth + 1)
+                out += more
+            elif isinstance(action, rules.Output):
+                out += [(port, frame) for port in self._targets(action.port, in_port) if port not in self.down]
+            elif isinstance(action, rules.ToController):
+                self.messages.append(PacketIn(in_port, 0 if action.learn else 1, frame[: action.max_len]))
+            elif not isinstance(action, (rules.FinTimeout, rules.Examine)):
+                raise Refused(f"unknown action {action!r}")
+        return frame, out
+
+    def _targets(self, port: int, in_port: int) -> list[int]:
+        if port == rules.IN_PORT:
+            if in_port not in self.ports:
+                raise Refused("output to the port of origin, of a packet that came from none")
+            return [in_port]
+        if port == rules.FLOOD:
+            return [p for p in self.ports if p != in_port]
+        return [port] if port != in_port and port in self.ports else []
+
+
+def _key(match: rules.Match) -> MatchKey:
+    key = set()
+    for name, wanted in match.items():
+        value, mask = wanted if isinstance(wanted, tuple) else (wanted, -1)
+        if value & ~mask:
+            raise Refused(f"bits of {name} outside of its mask")
+        for needed, exactly in NEEDS.get(name, {}).items():
+            if match.get(needed) != exactly:
+                raise Refused(f"{name} without {needed}={exactly:#x}")
+        key.add((name, value, mask))
+    return frozenset(key)
+
+
+def _check(command: AddRule) -> None:
+    """What Open vSwitch asks of a rule's actions: that the match makes sure of the protocol they change."""
+    for action in command.actions:
+        if isinstance(action, rules.SetField) and action.name.startswith("ip_"):
+            allowed = command.match.get("eth_type") == frames.IPV4
+        elif isinstance(action, (rules.FinTimeout, rules.Examine)):
+            allowed = command.match.get("ip_proto") == frames.TCP
+        elif isinstance(action, rules.GoTo):
+            allowed = command.table < action.table < TABLES
+        else:
+            continue
+        if not allowed:
+            raise Refused(f"{action} does not fit {command.match}")
+
+
+def _overlap(one: MatchKey, other: MatchKey) -> bool:
+    """Whether a packet can match both."""
+    theirs = {name: (value, mask) for name, value, mask in other}
+    for name, value, mask in one:
+        if name in theirs:
+            other_value, other_mask = theirs[name]
+            if (value ^ other_value) & mask & other_mask:
+                return False
+    return True
+
+
+def _within(rule: MatchKey, wanted: MatchKey) -> bool:
+    """Whether all packets of `rule` are ones of `wanted`."""
+    has = {name: (value, mask) for name, value, mask in rule}
+    return all(n in has and has[n][1] & m == m and has[n][0] & m == v for n, v, m in wanted)

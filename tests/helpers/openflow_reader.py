@@ -1,0 +1,213 @@
+"""Reads what `lab.engines.openflow` writes: OpenFlow 1.0 and 1.3 bytes back into commands, as a switch would.
+
+Written from the specifications and Open vSwitch's nicira-ext.h, not from the encoder. Rule: a message that a switch
+would refuse raises BadMessage; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from lab.balancer import rules
+from lab.balancer.rules import AddRule, DeleteRules, SendPacket
+
+NICIRA = 0x2320
+FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
+    (0, 0): ("in_port", 2),
+    (0, 1): ("eth_dst", 6),
+    (0, 2): ("eth_src", 6),
+    (0, 3): ("eth_type", 2),
+    (0, 6): ("ip_proto", 1),
+    (0, 7): ("ip_src", 4),
+    (0, 8): ("ip_dst", 4),
+    (0, 9): ("tcp_src", 2),
+    (0, 10): ("tcp_dst", 2),
+    (0, 15): ("arp_op", 2),
+    (0, 16): ("arp_spa", 4),
+    (0, 17): ("arp_tpa", 4),
+    (1, 0): ("reg0", 4),
+    (1, 30): ("cookie", 8),
+    (1, 34): ("tcp_flags", 2),
+}
+NEEDS: Mapping[str, dict[str, int]] = {
+    "ip_proto": {"eth_type": 0x0800},
+    "ip_src": {"eth_type": 0x0800},
+    "ip_dst": {"eth_type": 0x0800},
+    "tcp_src": {"ip_proto": 6},
+    "tcp_dst": {"ip_proto": 6},
+    "tcp_flags": {"ip_proto": 6},
+    "arp_op": {"eth_type": 0x0806},
+    "arp_spa": {"eth_type": 0x0806},
+    "arp_tpa": {"eth_type": 0x0806},
+}
+
+
+class BadMessage(AssertionError):
+    """A message no switch would take."""
+
+
+def need(true: bool, what: str) -> None:
+    if not true:
+        raise BadMessage(what)
+
+
+class Reader:
+    """One connection's messages. Under 1.0, flow-mods name their table only once that has been switched on."""
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._tables = version == 4
+
+    def read(self, message: bytes) -> AddRule | DeleteRules | SendPacket | None:
+        """One whole message; None: it changes nothing in the tables."""
+        version, kind, length, _ = struct.unpack_from("!BBHI", message)
+        need(version == self._version, f"version {version}")
+        need(length == len(message), f"length {length}, but {len(message)} bytes")
+        body = message[8:]
+        if version == 1:
+            return {4: self._vendor, 13: self._packet_out_10}[kind](body)
+        return {14: self._flow_mod_13, 13: self._packet_out_13}[kind](body)
+
+    def _vendor(self, body: bytes) -> AddRule | DeleteRules | None:
+        vendor, subtype = struct.unpack_from("!II", body)
+        need(vendor == NICIRA, f"vendor {vendor:#x}")
+        if subtype == 15:  # NXT_FLOW_MOD_TABLE_ID
+            need(len(body) == 16, "size of flow_mod_table_id")
+            self._tables = body[8] == 1
+            return None
+        need(subtype == 13 and self._tables, "a flow-mod that names a table, before that was switched on")
+        cookie, command, idle, hard, priority, buffer, out, flags, size = struct.unpack_from("!QHHHHIHHH", body, 8)
+        need((buffer, out, hard) == (0xFFFFFFFF, 0xFFFF, 0), "buffer, out_port or hard time-out")
+        match = read_match(body[40 : 40 + size])
+        start = 40 + (size + 7) // 8 * 8
+        cookie_match = match.pop("cookie", (0, 0))
+        need(isinstance(cookie_match, tuple), "an exact cookie match")
+        actions = read_actions(body[start:], 1)
+        mask = cookie_match[1]  # type: ignore[index]
+        head = (command >> 8, command & 0xFF, cookie, mask, idle, priority, flags)
+        return flow_mod(head, match, actions)
+
+    def _flow_mod_13(self, body: bytes) -> AddRule | DeleteRules:
+        head = struct.unpack_from("!QQBBHHHIIIH2x", body)
+        cookie, mask, table, command, idle, hard, priority, buffer, out_port, out_group, flags = head
+        need((buffer, out_port, out_group, hard) == (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0), "buffer or out port")
+        kind, size = struct.unpack_from("!HH", body, 40)
+        need(kind == 1, "an OXM match")
+        match = read_match(body[44 : 40 + size])
+        rest = body[40 + (size + 7) // 8 * 8 :]
+        actions: rules.Actions = ()
+        if rest:
+            instruction, length = struct.unpack_from("!HH", rest)
+            need((instruction, length) == (4, len(rest)), "exactly one instruction, apply-actions")
+            actions = read_actions(rest[8:], 4)
+        return flow_mod((table, command, cookie, mask, idle, priority, flags), match, actions)
+
+    def _packet_out_10(self, body: bytes) -> SendPacket:
+        buffer, in_port, size = struct.unpack_from("!IHH", body)
+        return self._packet_out(body, 8, buffer, 0 if in_port == 0xFFFF else in_port, size)
+
+    def _packet_out_13(self, body: bytes) -> SendPacket:
+        buffer, in_port, size = struct.unpack_from("!IIH6x", body)
+        return self._packet_out(body, 16, buffer, 0 if in_port == 0xFFFFFFFD else in_port, size)
+
+    def _packet_out(self, body: bytes, start: int, buffer: int, in_port: int, size: int) -> SendPacket:
+        need(buffer == 0xFFFFFFFF and in_port < 0xFF00, "buffer or port")
+        actions = read_actions(body[start : start + size], self._version)
+        return SendPacket(data=body[start + size :], actions=actions, in_port=in_port)
+
+
+def flow_mod(head: tuple[int, ...], match: rules.Match, actions: rules.Actions) -> AddRule | DeleteRules:
+    table, command, cookie, mask, idle, priority, flags = head
+    if command == 0:
+        need(table < 255 and flags in (0, 1), "table or flags of an addition")
+        return AddRule(
+            table=table,
+            priority=priority,
+            match=match,
+            actions=actions,
+            cookie=cookie,
+            idle_timeout=idle,
+            notify=bool(flags),
+        )
+    need(command in (3, 4) and not actions, "a deletion")
+    return DeleteRules(
+        table=None if table == 255 else table,
+        match=match,
+        priority=priority if command == 4 else None,
+        cookie=cookie,
+        cookie_mask=mask,
+    )
+
+
+def read_match(data: bytes) -> dict[str, int | tuple[int, int]]:
+    match: dict[str, int | tuple[int, int]] = {}
+    while data:
+        nxm_class, field, length = struct.unpack_from("!HBB", data)
+        name, size = FIELDS[nxm_class, field >> 1]
+        masked = field & 1
+        need(length == size * (1 + masked), f"length of {name}")
+        need(name not in match, f"{name} twice")
+        for required, value in NEEDS.get(name, {}).items():
+            need(match.get(required) == value, f"{name} without {required}={value:#x} before it")
+        values = [int.from_bytes(data[4 + i : 4 + i + size], "big") for i in range(0, length, size)]
+        need(not masked or not values[0] & ~values[1], f"bits of {name} outside of its mask")
+        match[name] = (values[0], values[1]) if masked else values[0]
+        data = data[4 + length :]
+    return match
+
+
+def read_actions(data: bytes, version: int) -> rules.Actions:
+    actions: list[rules.Action] = []
+    while data:
+        kind, length = struct.unpack_from("!HH", data)
+        need(length >= 8 and length % 8 == 0 and length <= len(data), f"an action of {length} bytes")
+        body, data = data[4:length], data[length:]
+        actions.append(_output(body, version) if kind == 0 else _nicira(kind, body))
+    return tuple(actions)
+
+
+def _output(body: bytes, version: int) -> rules.Output:
+    if version == 1:
+        need(len(body) == 4, "size of output")
+        port, special = struct.unpack("!HH", body)[0], {0xFFFB: rules.FLOOD, 0xFFF8: rules.IN_PORT}
+    else:
+        need(len(body) == 12, "size of output")
+        port, special = struct.unpack("!IH6x", body)[0], {0xFFFFFFFB: rules.FLOOD, 0xFFFFFFF8: rules.IN_PORT}
+    need(port in special or 0 < port < 0xFF00, f"port {port:#x}")
+    return rules.Output(special.get(port, port))
+
+
+def _nicira(kind: int, body: bytes) -> rules.Action:
+    need(kind == 0xFFFF, f"action {kind}")
+    vendor, subtype = struct.unpack_from("!IH", body)
+    need(vendor == NICIRA, f"vendor {vendor:#x}")
+    rest = body[6:]
+    if subtype == 7:  # NXAST_REG_LOAD
+        offset_bits, header, value = struct.unpack("!HIQ", rest)
+        name, size = _whole_field(header)
+        need(offset_bits == size * 8 - 1, f"all bits of {name}")
+        return rules.SetField(name, value)
+    if subtype == 14:  # NXAST_RESUBMIT_TABLE
+        in_port, table = struct.unpack("!HB3x", rest)
+        need(in_port == 0xFFF8, "resubmission as if from the same port")
+        return rules.GoTo(table)
+    if subtype == 20:  # NXAST_CONTROLLER
+        max_len, controller, reason = struct.unpack("!HHBx", rest)
+        need(controller == 0 and reason in (0, 1), "controller or reason")
+        return rules.ToController(max_len, learn=reason == 0)
+    if subtype == 19:  # NXAST_FIN_TIMEOUT
+        idle, hard = struct.unpack("!HH2x", rest)
+        need(hard == 0, "hard time-out")
+        return rules.FinTimeout(idle)
+    need(subtype == 6, f"subtype {subtype}")  # NXAST_REG_MOVE
+    bits, from_bit, to_bit, source, target = struct.unpack("!HHHII", rest)
+    name, size = _whole_field(source)
+    need((bits, from_bit, to_bit, _whole_field(target)) == (size * 8, 0, 0, ("reg0", 4)), "a move into reg0")
+    return rules.Examine(name)
+
+
+def _whole_field(header: int) -> tuple[str, int]:
+    name, size = FIELDS[header >> 16, header >> 9 & 0x7F]
+    need(not header >> 8 & 1 and header & 0xFF == size, f"header of {name}")
+    return name, size
