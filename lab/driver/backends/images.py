@@ -40,7 +40,7 @@ _UNREACHABLE: Final = (
     "auth.docker.io",
     "failed to resolve source metadata",
     "pull access denied",
-    "load metadata for",
+    "failed to do request: Head",
 )
 
 
@@ -69,7 +69,7 @@ def source_hash(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> s
 def explain_failed_build(output: str) -> str:
     """One sentence on why a build failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    if any(sign in output for sign in _UNREACHABLE) and "ERROR" in output:
+    if any(sign in output for sign in _UNREACHABLE):
         return (
             "the base image can't be pulled here: `python lab/run_lab.py base-image` makes it from Debian's packages "
             "(or name another one in LAB_DEBIAN)"
