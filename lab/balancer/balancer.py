@@ -131,7 +131,7 @@ class Balancer:
         commands = [*clean, *self._switch.switch_up(now), *self._address_rules(), *self._mode.fixed_rules()]
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
-            commands += [] if member.up else self._mode.forget_member(member)
+            commands += self._mode.forget_member(member) if member.down else []
             member.health.probe_now()
         return [*commands, *self.tick(now)]
 

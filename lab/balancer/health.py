@@ -13,6 +13,7 @@ from typing import Final
 
 
 class State(str, Enum):
+    UNKNOWN = "unknown"  # not asked yet, or not answered yet: gets nothing new, and loses nothing it has
     UP = "up"
     DOWN = "down"
 
@@ -23,6 +24,7 @@ class Signal(Enum):
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Signal, State]]] = {
+    State.UNKNOWN: {Signal.ROSE: State.UP, Signal.FELL: State.DOWN},
     State.UP: {Signal.FELL: State.DOWN},
     State.DOWN: {Signal.ROSE: State.UP},
 }
@@ -49,7 +51,7 @@ class Health:
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
-        self.state = State.DOWN
+        self.state = State.UNKNOWN
         self._answers = 0
         self._misses = 0
         self._next_probe = 0.0  # s; 0: at once

@@ -27,6 +27,11 @@ class Member:
     def up(self) -> bool:
         return self.health.state is State.UP
 
+    @property
+    def down(self) -> bool:
+        """Known to be down; what is just not known yet, after a start, is neither up nor down."""
+        return self.health.state is State.DOWN
+
 
 @dataclass(slots=True, kw_only=True)
 class Service:

@@ -73,7 +73,7 @@ def test_late_answer_counts_nothing() -> None:
     assert not health.answered(10.6)
     health.timed_out(10.6)
     assert not health.answered(10.7)
-    assert health.state is State.DOWN
+    assert health.state is State.UNKNOWN
 
 
 def test_a_probes_second_answer_counts_nothing() -> None:
@@ -81,7 +81,7 @@ def test_a_probes_second_answer_counts_nothing() -> None:
     health.probe_due(10.0)
     assert not health.answered(10.1)
     assert not health.answered(10.2)
-    assert health.state is State.DOWN
+    assert health.state is State.UNKNOWN
 
 
 def test_link_down_is_down_at_once_and_said_once() -> None:

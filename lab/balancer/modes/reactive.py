@@ -109,7 +109,7 @@ class Reactive:
         connection = assignment.find(client)
         if connection is None:
             return self._refuse(Drop.NO_CONNECTION, packet)
-        if not connection.member.up:
+        if connection.member.down:
             assignment.close(client)
             return self._refuse(Drop.NO_CONNECTION, packet)
         return self._forward(assignment.service, connection.member, packet, data, in_port)
