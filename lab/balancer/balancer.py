@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -88,6 +89,9 @@ class Settings:
             raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
         if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS} servers in all")
+        answering = Counter((server.ip, service.port) for service in self.services for server in service.servers)
+        if twice := [f"{ip}:{port}" for (ip, port), count in answering.items() if count > 1]:
+            raise ValueError(f"{twice[0]} is in two services, so its answers can't be told apart; give it two ports")
 
 
 def _check_service(service: ServiceSettings) -> None:
