@@ -174,6 +174,9 @@ def _yaml_problem(error: yaml.YAMLError, text: str, option: str) -> Problem:
     place = Place(mark.line + 1, mark.column + 1, 1, option) if mark else Place(option=option)
     words = [getattr(error, "context", None), getattr(error, "problem", None)]
     message = re.sub(r"\s+", " ", ", ".join(word for word in words if word)) or "not understood"
+    begun = getattr(error, "context_mark", None)
+    if begun and mark and begun.line != mark.line and not option:
+        message += f" (begun in line {begun.line + 1})"
     if "'\\t'" in message:
         message += " (indent with spaces, not tabs)"
     return Problem(place, f"not YAML: {message}", "yaml")
