@@ -101,6 +101,12 @@ def test_images_hold_no_compiler_and_no_cache(lab: ComposeLab, docker_engine: An
         assert container.exec_run(["sh", "-c", f"({look}) 2>/dev/null"]).output == b""
 
 
+def test_one_pair_of_images_is_left_of_this_checkout(lab: ComposeLab, docker_engine: Any) -> None:
+    ours = {"label": f"balance-lab.tree={images.tree()}"}
+    names = {name for image in docker_engine.images.list(filters=ours) for name in image.tags}
+    assert names == {f"{name}:{images.source_hash()}" for name in images.NAMES}
+
+
 def test_the_token_is_in_no_command_line(lab: ComposeLab, docker_engine: Any) -> None:
     for container in containers(docker_engine, lab.project).values():
         processes = container.top(ps_args="-eo pid,args")["Processes"]
