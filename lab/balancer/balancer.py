@@ -247,6 +247,9 @@ class Balancer:
             self.counters.drops[Drop.UNEXPECTED_ARP] += 1
         commands: list[Command] = []
         for assignment, member in asked:
+            if not member.health.asked(now):  # anyone may say anything; the same again is late, or another service's
+                self.counters.drops[Drop.UNEXPECTED_ARP] += packet.arp_mac != member.mac
+                continue
             commands += self._located(assignment.service, member, packet.arp_mac)
             if member.health.answered(now):
                 assignment.pool_changed()
