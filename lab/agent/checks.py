@@ -21,7 +21,7 @@ RESERVED = ("agent", "all", "lo")
 SERVER_KINDS = ("python", "nginx")
 STATES = ("up", "down")
 MAX_RESPONSE_BYTES = 100_000_000
-MAX_CONCURRENCY = 1_000
+MAX_CONCURRENCY = 1_024
 
 
 def check_network(network: wire.Network) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -88,6 +89,9 @@ class Settings:
             raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
         if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS} servers in all")
+        answering = Counter((server.ip, service.port) for service in self.services for server in service.servers)
+        if twice := [f"{ip}:{port}" for (ip, port), count in answering.items() if count > 1]:
+            raise ValueError(f"{twice[0]} is in two services, so its answers can't be told apart; give it two ports")
 
 
 def _check_service(service: ServiceSettings) -> None:
@@ -243,6 +247,9 @@ class Balancer:
             self.counters.drops[Drop.UNEXPECTED_ARP] += 1
         commands: list[Command] = []
         for assignment, member in asked:
+            if not member.health.asked(now):  # anyone may say anything; the same again is late, or another service's
+                self.counters.drops[Drop.UNEXPECTED_ARP] += packet.arp_mac != member.mac
+                continue
             commands += self._located(assignment.service, member, packet.arp_mac)
             if member.health.answered(now):
                 assignment.pool_changed()

@@ -68,9 +68,13 @@ class Health:
         self._next_probe = now + self.settings.interval
         return True
 
+    def asked(self, now: float) -> bool:
+        """Whether a probe is open: only then is an answer one."""
+        return self._deadline is not None and now <= self._deadline
+
     def answered(self, now: float) -> bool:
         """An answer came. True if the state changed."""
-        if self._deadline is None or now > self._deadline:
+        if not self.asked(now):
             return False
         self._deadline = None
         self._misses = 0

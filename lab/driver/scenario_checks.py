@@ -6,7 +6,7 @@ left out, since what it would say follows from an error that is reported already
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -26,7 +26,8 @@ class Plan:
 
     given: ScenarioModel
     model: ScenarioModel
-    policy_asked: bool  # by --policy: even the default then is a wish
+    policy_asked: bool = False  # by --policy: even the default then is a wish
+    damaged: Sequence[At] = ()  # paths of values that were in error, reported, and so left out of both
 
     @cached_property
     def hosts(self) -> dict[str, Any]:
@@ -57,7 +58,8 @@ class Plan:
         if name not in self.hosts:
             yield from self.unknown_host(name, at, on_key=on_key)
         elif name not in pool:
-            yield Finding(at, f"{quote(name)} is no server: the servers are {listing(pool)}", "no-server", on_key)
+            known = listing(server for server in pool if server in self.hosts)
+            yield Finding(at, f"{quote(name)} is no server: the servers are {known}", "no-server", on_key)
 
 
 def _topology(check: Callable[[Any, Any], Iterator[Finding]]) -> Callable[[Plan], Iterator[Finding]]:
@@ -196,16 +198,17 @@ def check_server_subnets(plan: Plan) -> Iterator[Finding]:
 
 
 def _check_server_subnet(plan: Plan, service: str, server: str, clients: list[str]) -> Iterator[Finding]:
-    network, at = _network(plan, server), ("services", service, "servers", server)
+    network, at = _network(plan, server), ("topology", "hosts", server, "ip")
     me = f"{quote(server)} ({plan.hosts[server].ip}) is not in one subnet with"
     if not _inside(plan.model.services[service].ip, network):
         text = f"{me} its service ({plan.model.services[service].ip}): there is no router here"
-        yield Finding(at, text, "subnet", True)
+        yield Finding(at, text, "subnet")
         return
-    far = next((c for c in clients if not _inside(plan.hosts[c].ip.partition("/")[0], network)), None)
+    near = [name for name in clients if _inside(plan.model.services[service].ip, _network(plan, name))]
+    far = next((name for name in near if not _inside(plan.hosts[name].ip.partition("/")[0], network)), None)
     if far:
         text = f"{me} client {quote(far)} ({plan.hosts[far].ip}): there is no router here"
-        yield Finding(at, text, "subnet", True)
+        yield Finding(at, text, "subnet")
 
 
 def _network(plan: Plan, host: str) -> ipaddress.IPv4Network:
@@ -218,19 +221,25 @@ def _inside(address: str, network: ipaddress.IPv4Network) -> bool:
 
 
 def check_steps(plan: Plan) -> Iterator[Finding]:
-    """`load` or `steps`; each step one thing, to something that is there."""
+    """`load` or `steps`; each step does something to what is there."""
     if plan.model.steps and "load" in plan.given.model_fields_set:
         yield Finding(
             ("load",), '"load" and "steps" exclude each other: put the load into a step', "load-and-steps", True
         )
     for index, step in enumerate(plan.model.steps):
         at: At = ("steps", index)
-        if sum(part is not None for part in (step.load, step.link, step.wait)) != 1:
-            yield Finding(at, "a step is exactly one of load, link, wait", "step")
         if step.link:
             yield from _check_link(plan, step.link, (*at, "link"))
         if step.wait:
             yield from plan.not_a_server(step.wait.server, plan.all_servers, (*at, "wait", "server"))
+
+
+def check_one_thing(plan: Plan) -> Iterator[Finding]:
+    """A step is one thing; but one that lost a part to an error may have been."""
+    maimed = {path[1] for path in plan.damaged if path[0] == "steps" and len(path) == 3}
+    for index, step in enumerate(plan.model.steps):
+        if index not in maimed and sum(part is not None for part in (step.load, step.link, step.wait)) != 1:
+            yield Finding(("steps", index), "a step is exactly one of load, link, wait", "step")
 
 
 def _check_link(plan: Plan, link: Any, at: At) -> Iterator[Finding]:
@@ -262,7 +271,8 @@ def _least_seconds(load: Load) -> float:
 
 def check_expect(plan: Plan) -> Iterator[Finding]:
     """Expectations are about servers, can be judged, and don't contradict themselves."""
-    yield from _check_expect(plan, plan.model.expect, plan.all_servers, ("expect",))
+    if "expect" in plan.given.model_fields_set:
+        yield from _check_expect(plan, plan.model.expect, plan.all_servers, ("expect",))
     for at, load in plan.loads:
         expect = getattr(load, "expect", None)
         if expect:
@@ -307,12 +317,14 @@ def check_chi_square(plan: Plan) -> Iterator[Finding]:
 
 
 def _check_chi_square(plan: Plan, loads: list[Load], at: At) -> Iterator[Finding]:
-    for service in dict.fromkeys(load.service for load in loads if load.service in plan.servers):
+    called = dict.fromkeys(load.service or "" for load in loads if load.service in plan.servers)
+    several = [service for service in called if len(plan.servers[service]) > 1]
+    if called and not several:
+        yield Finding(at, f"service {next(iter(called))} has one server: there is nothing to compare", "chi-square")
+    for service in several:
         counts = [load.requests for load in loads if load.service == service]
-        weights = [server.weight for server in plan.servers[service or ""].values() if server]
-        if len(weights) < 2:
-            yield Finding(at, f"service {service} has one server: there is nothing to compare", "chi-square")
-        elif None not in counts:
+        weights = [server.weight for server in plan.servers[service].values() if server]
+        if None not in counts:
             requests, needed = sum(n or 0 for n in counts), -(-MIN_EXPECTED * sum(weights) // min(weights))
             if requests < needed:
                 text = f"{requests} requests are too few for a chi-square test of {len(weights)} servers"
@@ -339,6 +351,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_policies, ("controller.mode", "controller.engine")),
     (check_stock, ("controller.engine",)),
     (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),
+    (check_one_thing, ("steps.*",)),
     (check_steps, (*HOSTS, *POOLS, *LINKS)),
     (check_time, ("time_limit_s", *ROUNDS)),
     (check_expect, (*HOSTS, *POOLS, *ROUNDS)),
@@ -348,11 +361,11 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
 )
 
 
-def run_checks(plan: Plan, damaged: list[At]) -> Iterator[Finding]:
-    """What is wrong. `damaged`: paths of values that were in error and so have been left out of the plan."""
+def run_checks(plan: Plan) -> Iterator[Finding]:
+    """What is wrong with what was read."""
     found: list[At] = []
     for check, keys in CHECKS:
-        wrong = [*damaged, *found] if SOUND[0] in keys else damaged
+        wrong = [*plan.damaged, *found] if SOUND[0] in keys else plan.damaged
         if not any(_builds_on(key.split("."), path) for key in keys for path in wrong):
             for finding in check(plan):
                 found.append(finding.path)

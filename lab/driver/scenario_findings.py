@@ -26,7 +26,7 @@ def twice(what: str, values: Mapping[str, object], at: tuple[str | int, ...], ke
             yield Finding(
                 (*at, name, key),
                 f"{quote(name)} and {quote(first[value])} have the same {what} {value}",
-                f"duplicate-{what}",
+                f"duplicate-{key}",
             )
         else:
             first[value] = name

@@ -24,9 +24,8 @@ POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies
 }
 MODES: Final = tuple(POLICIES_KEPT)
 POLICIES: Final = tuple(dict.fromkeys(policy for kept in POLICIES_KEPT.values() for policy in kept))
-NAME_RULE: Final = (
-    "a letter, then letters, digits or _, 8 at most"  # Linux: an interface (s1-eth999) has 15 characters at most
-)
+NAME_RULE: Final = "a letter, then letters, digits, - or _, 8 at most"  # an interface (s1-eth999) has 15 at most
+RESERVED: Final = ("agent", "all", "lo")  # words of the agent's own
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,10 @@ class Form:
 
 
 def _read_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,7}", text):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,7}", text):
         raise ValueError(f"{quote(text)} can't be a name here: {NAME_RULE}")
+    if text in RESERVED:
+        raise ValueError(f"{quote(text)} can't be a name here: it has a meaning of its own")
     return text
 
 
@@ -112,7 +113,7 @@ def _read_mac(text: str) -> str:
 
 
 _IPV4 = r"^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$"
-Name = Annotated[str, Form(_read_name, "^[A-Za-z][A-Za-z0-9_]{0,7}$")]
+Name = Annotated[str, Form(_read_name, "^[A-Za-z][A-Za-z0-9_-]{0,7}$")]
 ScenarioName = Annotated[str, Form(_read_scenario_name, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Ip = Annotated[str, Form(_read_ip, _IPV4)]
 HostIp = Annotated[str, Form(_read_host_ip, r"^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$")]
@@ -254,7 +255,7 @@ class Range(Model):
 
 Hits = Annotated[
     Annotated[int, Field(ge=0), Tag("@exact")] | Annotated[Range, Tag("@range")],
-    _either("a whole number or a mapping with min, max", exact=int, range=dict),
+    _either("a whole number or a mapping with min, max", exact=int, range=(dict, Range)),
 ]
 Percentile = Annotated[float, Field(gt=0)] | None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lab.driver.scenario_model import MAX_HOSTS
+from lab.driver.scenario_model import MAX_HOSTS, Load
 from lab.driver.scenario_source import Node, Path, Place, Source, names, read_yaml
 from lab.driver.wording import quote
 
@@ -96,7 +96,9 @@ def _no_way(node: Node, path: Path, step: str) -> str:
 def _open(node: Node, path: Path, option: str) -> None:
     """Turn a short form into the mapping it stands for."""
     short = next((form for key, form in SHORT_FORMS.items() if _matches(key, path)), None)
-    if node.value is None:
+    if node.value is None and path == ("load", "clients"):  # a list, whose items have numbers
+        node.value = [_scalar(name, option) for name in Load.model_fields["clients"].default]
+    elif node.value is None:
         members = _members(short, path)
         node.value = {name: _scalar({} if path == ("services",) else None, option) for name in members}
     elif short is not None and isinstance(node.value, int) and not isinstance(node.value, bool):

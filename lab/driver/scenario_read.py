@@ -7,7 +7,7 @@ user's."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +20,9 @@ from lab.driver.scenario_source import Node, Path, Place, Source
 from lab.driver.wording import alternatives, nearest, quote
 
 MAX_READINGS: Final = 20
-ON_DEFAULTS: Final = frozenset({"unknown-host", "no-server", "client-server", "same-port", "subnet"})
+ON_DEFAULTS: Final = frozenset(
+    {"unknown-host", "client-server", "same-port", "subnet", "duplicate-ip", "duplicate-mac"}
+)
 # pydantic's error type → our sentence about the value, slug; {…} from the error's context
 SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "int_type": ("expected a whole number", "wrong-type"),
@@ -47,8 +49,8 @@ def read_model(source: Source, root: Node, *, policy_asked: bool = False) -> Sce
     given, damaged = _read_what_can_be(source, root)
     if given is None:
         return None
-    plan = Plan(given, complete(given), policy_asked)
-    for finding in run_checks(plan, damaged):
+    plan = Plan(given, complete(given), policy_asked, damaged)
+    for finding in run_checks(plan):
         source.add(root.locate(finding.path, on_key=finding.on_key), _message(root, finding), finding.slug)
     return None if had_problems or source.problems else plan.model
 
@@ -69,17 +71,18 @@ def _is_given(root: Node, path: Path) -> bool:
 
 
 def _read_what_can_be(source: Source, root: Node) -> tuple[ScenarioModel | None, list[Path]]:
-    damaged: list[Path] = []
+    damaged = list(_cut_broken(root, ()))
     for reading in range(MAX_READINGS):
         data, classes = root.plain(), dict[int, type[BaseModel]]()
         try:
             return ScenarioModel.model_validate(data, context=classes), damaged
         except ValidationError as error:
             mistakes = [_Mistake(root, data, classes, e) for e in error.errors(include_url=False, include_input=False)]
+        meant = [path for mistake in mistakes for path in mistake.damage()]
         for mistake in mistakes:
-            if reading == 0:
+            if reading == 0 and not (mistake.kind == "missing" and mistake.path in [*damaged, *meant]):
                 source.add(*mistake.problem())
-            damaged += mistake.damage()
+        damaged += meant
         if any(mistake.path == () for mistake in mistakes):
             break
         for mistake in sorted(mistakes, key=lambda m: [(isinstance(s, str), s) for s in m.path], reverse=True):
@@ -104,6 +107,8 @@ class _Mistake:
 
     def damage(self) -> list[Path]:
         """An unknown key is likely meant to be the nearest known one: that is then not as the user wants it."""
+        if self.kind == "missing":
+            return [self.path[:-1]] if self.path[:-1] else []
         if self.kind != "extra_forbidden":
             return [self.path]
         near = nearest(str(self.path[-1]), self._known())
@@ -169,6 +174,21 @@ def _label(path: Path) -> str:
     if path and isinstance(path[-1], int):
         return f"item {path[-1] + 1} of {quote(key)}"
     return quote(key) if path else key
+
+
+def _cut_broken(node: Node, path: Path) -> Iterator[Path]:
+    """Take out what could not be read; the paths of it."""
+    if isinstance(node.value, dict):
+        for key in list(node.value):
+            yield from _cut_broken(node.value[key], (*path, key))
+            if node.value[key].broken:
+                del node.value[key]
+    elif isinstance(node.value, list):
+        for index, item in enumerate(node.value):
+            yield from _cut_broken(item, (*path, index))
+        node.value = [item for item in node.value if not item.broken]
+    if node.broken:
+        yield path
 
 
 def _cut(root: Node, mistake: _Mistake) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from lab.driver.wording import quote
+from lab.driver.wording import printable, quote
 
 MAX_DEPTH: Final = 30  # levels of nesting: far beyond any scenario, far below Python's recursion limit
 MAX_NODES: Final = 50_000  # values, aliases counted each time: an alias of aliases must not eat the memory
@@ -33,6 +33,9 @@ class Place(NamedTuple):
     option: str = ""
 
 
+WHOLE: Final = Place()  # the file as such: no line to show
+
+
 class Problem(NamedTuple):
     place: Place
     message: str
@@ -46,6 +49,7 @@ class Node:
     value: Any
     place: Place
     key: Place | None = None
+    broken: bool = False  # not readable, and reported: to be left out
 
     def plain(self) -> Any:
         if isinstance(self.value, dict):
@@ -74,6 +78,8 @@ class Node:
                 on_key = node is not self or index > 0
                 break
             node = found
+        if node is self:
+            return WHOLE
         if node.key and (on_key or isinstance(node.value, (dict, list))):
             return node.key
         return node.place
@@ -100,15 +106,15 @@ class Source:
     def _show(self, problem: Problem, lines: list[str]) -> Iterator[str]:
         place, message, slug = problem
         if place.option:
-            yield f"{place.option}: {message} [{slug}]"
+            yield printable(f"{place.option}: {message} [{slug}]")
             return
-        yield f"{self.name}:{place.line}:{place.column}: {message} [{slug}]"
+        yield printable(f"{self.name}:{place.line}:{place.column}: {message} [{slug}]")
         yield from _snippet(lines[place.line - 1] if place.line <= len(lines) else "", place)
 
 
 def _snippet(line: str, place: Place) -> Iterator[str]:
     shown = "".join(c if c.isprintable() else " " for c in line[:SHOWN_COLUMNS]).rstrip()
-    if not shown or place.column > len(shown) + 1:
+    if not shown or not place.length or place.column > len(shown) + 1:
         return
     length = min(place.length, len(shown) - place.column + 1)
     head = f"{place.line} | "
@@ -162,54 +168,67 @@ def read_yaml(source: Source, option: str = "") -> Node | None:
 def _yaml_problem(error: yaml.YAMLError, text: str, option: str) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
         before = _LINE_BREAK.split(text[: error.position])
-        message = f"a character that no YAML file may hold: U+{ord(error.character):04X}"  # str input: a character
+        message = f"a character that no YAML file may hold: U+{error.character:04X}"
         return Problem(Place(len(before), len(before[-1]) + 1, 1, option), message, "yaml")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = Place(mark.line + 1, mark.column + 1, 1, option) if mark else Place(option=option)
     words = [getattr(error, "context", None), getattr(error, "problem", None)]
     message = re.sub(r"\s+", " ", ", ".join(word for word in words if word)) or "not understood"
+    begun = getattr(error, "context_mark", None)
+    if begun and mark and begun.line != mark.line and not option:
+        message += f" (begun in line {begun.line + 1})"
     if "'\\t'" in message:
         message += " (indent with spaces, not tabs)"
     return Problem(place, f"not YAML: {message}", "yaml")
+
+
+class _Unreadable(Exception):
+    """A value that can't be taken over; the text says why."""
 
 
 class _Reader:
     """PyYAML's nodes to ours; notes duplicate keys, odd keys and odd tags on the way."""
 
     def __init__(self, source: Source, option: str) -> None:
-        self._source, self._option, self._count = source, option, 0
+        self._source, self._option = source, option
+        self._count = 0
+        self._open: list[yaml.Node] = []  # those that we are in
 
     def read(self, node: yaml.Node, key: Place | None = None, depth: int = 0) -> Node:
         place = self._place(node)
         self._count += 1
-        if depth > MAX_DEPTH or self._count > MAX_NODES:
-            self._source.add(place, "too much here: nested too deeply, or aliases of aliases", "yaml")
-            return Node(None, place, key)
-        return Node(self._value(node, place, depth), place, key)
+        try:
+            return Node(self._value(node, depth), place, key)
+        except _Unreadable as error:
+            self._source.add(place, str(error), "yaml")
+            return Node(None, place, key, broken=True)
 
     def _place(self, node: yaml.Node) -> Place:
         start, end = node.start_mark, node.end_mark
         length = end.column - start.column if end.line == start.line else SHOWN_COLUMNS
         return Place(start.line + 1, start.column + 1, max(length, 1), self._option)
 
-    def _value(self, node: yaml.Node, place: Place, depth: int) -> Any:
+    def _value(self, node: yaml.Node, depth: int) -> Any:
         tag = node.tag.removeprefix(_TAG)
-        if isinstance(node, yaml.MappingNode) and tag == "map":
-            return self._mapping(node, depth)
-        if isinstance(node, yaml.SequenceNode) and tag == "seq":
-            if self._count > MAX_NODES:
-                return []
-            return [self.read(item, None, depth + 1) for item in node.value]
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node.value, tag, place)
-        self._source.add(place, f"a tag has no meaning here: {quote(node.tag)}", "yaml")
-        return None
+            return _scalar(node.value, tag)
+        if depth > MAX_DEPTH or self._count > MAX_NODES:
+            raise _Unreadable("too much here: nested too deeply, or aliases of aliases")
+        if node in self._open:
+            raise _Unreadable("an alias inside of what it stands for")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode) and tag == "map":
+                return self._mapping(node, depth)
+            if isinstance(node, yaml.SequenceNode) and tag == "seq":
+                return [self.read(item, None, depth + 1) for item in node.value]
+        finally:
+            self._open.pop()
+        raise _Unreadable(f"a tag has no meaning here: {quote(node.tag)}")
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key_node, value_node in node.value:
-            if self._count > MAX_NODES:
-                break
             key_place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 self._source.add(key_place, "a key must be a single word", "yaml")
@@ -223,17 +242,18 @@ class _Reader:
                 found[key] = value
         return found
 
-    def _scalar(self, text: str, tag: str, place: Place) -> Any:
-        if tag == "str":
-            return text
-        kind = next((name for name, form, _ in _WORDS if name == tag and re.fullmatch(form, text)), None)
-        if kind is None and tag == "float" and re.fullmatch(_WORDS[2][1], text):
-            kind = "float"  # `!!float 5`
-        if kind is None or (kind == "int" and len(text) > MAX_DIGITS):
-            what = "a number with too many digits" if kind else f"a tag has no meaning here: {quote(tag)}"
-            self._source.add(place, what, "yaml")
-            return None
-        return _convert(kind, text)
+
+def _scalar(text: str, tag: str) -> Any:
+    if tag == "str":
+        return text
+    kind = next((name for name, form, _ in _WORDS if name == tag and re.fullmatch(form, text)), None)
+    if kind is None and tag == "float" and re.fullmatch(_WORDS[2][1], text):
+        kind = "float"  # `!!float 5`
+    if kind is None:
+        raise _Unreadable(f"a tag has no meaning here: {quote(tag)}")
+    if kind == "int" and len(text) > MAX_DIGITS:
+        raise _Unreadable("a number with too many digits")
+    return _convert(kind, text)
 
 
 def _convert(kind: str, text: str) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from itertools import count
 from typing import Final
 
 from lab.driver.scenario_findings import Finding, twice
@@ -52,9 +52,9 @@ def _switches(given: Topology) -> dict[str, Switch | None]:
     else:
         made = wanted or min(_switches_made(given), MAX_SWITCHES)
         named = {f"s{number}": None for number in range(1, made + 1)}
-    taken: set[int | None] = {switch.dpid for switch in named.values() if switch and switch.dpid}
     dpids = {name: switch.dpid for name, switch in named.items() if switch and switch.dpid}
-    return {name: Switch.model_construct(dpid=dpids.get(name) or _free(name, "s", taken)) for name in named}
+    dpids |= _numbers([name for name in named if name not in dpids], "s", set(dpids.values()))
+    return {name: Switch.model_construct(dpid=dpids[name]) for name in named}
 
 
 def _switches_made(given: Topology) -> int:
@@ -68,17 +68,16 @@ def _fanout(given: Topology) -> int:
     return 1 if given.kind == "linear" else given.fanout or 2
 
 
-def _free(name: str, letter: str, taken: set[int | None]) -> int:
-    """N for a name such as sN, else the lowest free number; marks it as taken."""
-    own = re.fullmatch(f"{letter}([1-9][0-9]{{0,3}})", name)
-    numbers = chain([int(own[1])] if own else [], count(1))
-    number = next(number for number in numbers if number not in taken)
-    taken.add(number)
-    return number
+def _numbers(names: Sequence[str], letter: str, taken: set[int]) -> dict[str, int]:
+    """N for a name such as sN (taken or not: a check will tell), then the lowest free number for each other."""
+    own = {name: int(name[1:]) for name in names if re.fullmatch(f"{letter}[1-9][0-9]{{0,3}}", name)}
+    used = taken | set(own.values())
+    free = (number for number in count(1) if number not in used)
+    return {name: own[name] if name in own else next(free) for name in names}
 
 
 def _links(given: Topology, switches: Sequence[str]) -> list[list[str]]:
-    if given.links is not None or given.kind is None:
+    if given.kind is None:
         return [list(link) for link in given.links or []]
     fanout = _fanout(given)
     return [[switches[(index - 1) // fanout], switches[index]] for index in range(1, len(switches))]
@@ -97,10 +96,9 @@ def _hosts(given: Topology, hangs_on: Sequence[str]) -> dict[str, Host | None]:
     named = wanted if isinstance(wanted, dict) else {f"h{number}": None for number in range(1, wanted + 1)}
     ips = {name: host.ip for name, host in named.items() if host and host.ip}
     given_ips = {ip.partition("/")[0] for ip in ips.values()}
-    taken: set[int | None] = {n for n in range(1, MAX_HOSTS + 1) if host_number_ip(n) in given_ips}
-    # hN has N before any other name takes the lowest free number
-    for name in sorted((n for n in named if n not in ips), key=lambda n: not re.fullmatch("h[1-9][0-9]{0,3}", n)):
-        ips[name] = f"{host_number_ip(_free(name, 'h', taken))}/8"
+    taken = {number for number in range(1, MAX_HOSTS + 1) if host_number_ip(number) in given_ips}
+    numbers = _numbers([name for name in named if name not in ips], "h", taken)
+    ips |= {name: f"{host_number_ip(number)}/8" for name, number in numbers.items()}
     return {name: _host(named[name], ips[name], hangs_on[i % len(hangs_on)]) for i, name in enumerate(named)}
 
 
@@ -188,8 +186,14 @@ def check_hosts(_: Topology, topology: Topology) -> Iterator[Finding]:
         if host.switch not in switches:
             text = f"unknown switch {quote(host.switch)}{alternatives(host.switch or '', switches)}"
             yield Finding((*at, name, "switch"), text, "unknown-switch")
-    yield from twice("ip", {name: (host.ip or "").partition("/")[0] for name, host in hosts.items()}, at, "ip")
-    yield from twice("mac", {name: host.mac for name, host in hosts.items()}, at, "mac")
+    ips = {name: (host.ip or "").partition("/")[0] for name, host in hosts.items()}
+    doubles = list(twice("IP address", ips, at, "ip"))
+    again = {
+        finding.path[-2] for finding in doubles
+    }  # a MAC address made of such an IP address is no mistake of its own
+    macs = {name: host.mac for name, host in hosts.items() if name not in again or host.mac != mac_of(host.ip or "")}
+    yield from doubles
+    yield from twice("MAC address", macs, at, "mac")
 
 
 def check_balancer(_: Topology, topology: Topology) -> Iterator[Finding]:

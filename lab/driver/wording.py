@@ -10,9 +10,14 @@ from collections.abc import Iterable
 LISTED = 12  # more names than this are cut short
 
 
+def printable(text: str) -> str:
+    """`text` on one line, unprintable characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def quote(text: object) -> str:
-    """`text` in double quotes on one line, cut when long, unprintable characters escaped."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:60])
+    """`text` in double quotes, printable, cut when long."""
+    shown = printable(str(text)[:60])
     return f'"{shown}…"' if len(str(text)) > 60 else f'"{shown}"'
 
 

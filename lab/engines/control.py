@@ -6,6 +6,7 @@ Both engines serve it by the same thread (a real one under POX, a green one unde
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -36,13 +37,15 @@ def serve(path: str, operations: Mapping[str, Operation]) -> None:
 def _accept(listener: socket.socket, operations: Mapping[str, Operation]) -> None:
     while True:
         client, _ = listener.accept()
-        with client, client.makefile("rwb") as stream:
-            try:
-                for line in iter(lambda s=stream: s.readline(MAX_LINE), b""):  # type: ignore[misc]
-                    stream.write(json.dumps(_answer(line, operations)).encode() + b"\n")
-                    stream.flush()
-            except OSError:
-                continue  # the asker has gone
+        with contextlib.suppress(OSError):  # the asker has gone; also felt when the stream is closed
+            _serve(client, operations)
+
+
+def _serve(client: socket.socket, operations: Mapping[str, Operation]) -> None:
+    with client, client.makefile("rwb") as stream:
+        for line in iter(lambda: stream.readline(MAX_LINE), b""):
+            stream.write(json.dumps(_answer(line, operations)).encode() + b"\n")
+            stream.flush()
 
 
 def _answer(line: bytes, operations: Mapping[str, Operation]) -> dict[str, Any]:

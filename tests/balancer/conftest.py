@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import os
-
 import pytest
+from helpers import profiles  # noqa: F401  its import is its effect
 from helpers.model_switch import VERSIONS
 from helpers.rig import MakeRig, Rig
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(params=sorted(VERSIONS))

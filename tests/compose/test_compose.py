@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lab.driver import backends
 from lab.driver.backends import engine, images, projects, registry
 from lab.driver.backends.compose import ComposeBackend, ComposeLab
 from lab.driver.errors import LabError, UsageError
@@ -100,6 +101,12 @@ def test_images_hold_no_compiler_and_no_cache(lab: ComposeLab, docker_engine: An
         assert container.exec_run(["sh", "-c", f"({look}) 2>/dev/null"]).output == b""
 
 
+def test_one_pair_of_images_is_left_of_this_checkout(lab: ComposeLab, docker_engine: Any) -> None:
+    ours = {"label": f"balance-lab.tree={images.tree()}"}
+    names = {name for image in docker_engine.images.list(filters=ours) for name in image.tags}
+    assert names == {f"{name}:{images.source_hash()}" for name in images.NAMES}
+
+
 def test_the_token_is_in_no_command_line(lab: ComposeLab, docker_engine: Any) -> None:
     for container in containers(docker_engine, lab.project).values():
         processes = container.top(ps_args="-eo pid,args")["Processes"]
@@ -146,6 +153,21 @@ def test_a_kept_lab_is_found_again_and_ends_by_down(docker_engine: Any) -> None:
 
 
 @pytest.mark.usefixtures("own_registry")
+def test_down_all_ends_kept_labs_also_one_whose_entry_was_lost(docker_engine: Any) -> None:
+    known, lost = (ComposeBackend().up(name, None, keep=True) for name in ("known", "lost"))
+    try:
+        registry.remove("lost")
+        registry.claim("coming", "compose")  # its containers may be up before its entry is complete
+        assert backends.down_all() == ["known", lost.project]
+        assert registry.find("coming") is not None
+        assert not known.alive()
+        assert not lost.alive()
+    finally:
+        known.down()
+        lost.down()
+
+
+@pytest.mark.usefixtures("own_registry")
 def test_a_port_in_use_is_one_sentence(docker_engine: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -159,11 +181,11 @@ def test_a_killed_drivers_lab_is_removed_by_the_next_but_not_a_living_ones(docke
     with driver:
         assert driver.stdout is not None
         project = driver.stdout.readline().strip()
-        assert project not in ComposeBackend(say=str).sweep(kept=False)
+        assert project not in ComposeBackend().sweep()
         assert len(containers(docker_engine, project)) == 2
         driver.kill()
         driver.wait()
-        assert project in ComposeBackend().sweep(kept=False)
+        assert project in ComposeBackend().sweep()
     assert containers(docker_engine, project) == {}
 
 

@@ -7,7 +7,7 @@ would refuse raises BadMessage; nothing is skipped.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from lab.balancer import rules
 from lab.balancer.rules import AddRule, DeleteRules, SendPacket
@@ -50,6 +50,15 @@ class BadMessage(AssertionError):
 def need(true: bool, what: str) -> None:
     if not true:
         raise BadMessage(what)
+
+
+def messages(stream: bytes) -> Iterator[bytes]:
+    """The messages in what came over a connection."""
+    while stream:
+        size = int.from_bytes(stream[2:4], "big")
+        need(8 <= size <= len(stream), f"a message of {size} bytes")
+        yield stream[:size]
+        stream = stream[size:]
 
 
 class Reader:

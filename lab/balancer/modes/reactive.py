@@ -121,7 +121,7 @@ class Reactive:
         cookie = member_cookie(Cookie.DIRECT, member.id, client)
         forward = SendPacket(data=data, actions=_ON, in_port=in_port)
         if cookie in self._direct:
-            return [forward]
+            return [_direct_rule(packet, cookie), forward]  # again: a switch that restarted has lost it
         self._direct[cookie] = None
         oldest = self._end_oldest_direct() if len(self._direct) > DIRECT_BOUND else []
         rules = [*oldest, _direct_rule(packet, cookie)]

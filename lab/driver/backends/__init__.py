@@ -32,11 +32,13 @@ def attach(entry: Entry) -> Lab:
 
 
 def down_all() -> list[str]:
-    """End every kept lab; gives their names."""
+    """End every kept lab, and what a killed driver left on the engine; gives their names."""
+    from lab.driver.backends.compose import ComposeBackend
+
     entries = [entry for entry in registry.entries() if entry.ready]
     for entry in entries:
         attach(entry).down()
-    return [entry.name for entry in entries]
+    return [entry.name for entry in entries] + ComposeBackend().sweep()
 
 
 def _named(name: str) -> Backend:

@@ -125,12 +125,13 @@ class ComposeBackend:
             client = engine.client()
         return ComposeLab(client, _project(entry.name, True), entry.name, entry.url, entry.token, kept=True)
 
-    def sweep(self, *, kept: bool) -> list[str]:
-        """Remove labs whose driver was killed, with `kept` also those of this user that no registry knows any more."""
+    def sweep(self) -> list[str]:
+        """Remove labs whose driver was killed, and kept ones that have lost their entry. No engine: nothing to do."""
         if engine.missing_engine():
             return []
+        known = {_project(entry.name, True) for entry in registry.entries()}
         with _engine_errors(), contextlib.closing(engine.client()) as client:
-            return projects.sweep(client, kept=kept)
+            return projects.sweep(client, but=known)
 
     def up(self, name: str, pox: Path | None, keep: bool) -> ComposeLab:
         port = _port(self._environ.get("LAB_PORT", ""))

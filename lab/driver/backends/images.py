@@ -90,7 +90,7 @@ def _present(client: docker.DockerClient, image: str) -> bool:
 
 def _build(compose: Compose, tag: str) -> None:
     # No: POX was looked for already, with the same repository among the places.
-    result = compose.run("build", LAB_TAG=tag, LAB_TREE=_tree(), LAB_POX_CLONE="no")
+    result = compose.run("build", LAB_TAG=tag, LAB_TREE=tree(), LAB_POX_CLONE="no")
     if result.returncode:
         raise LabError(explain_failed_build(result.stdout))
 
@@ -99,13 +99,15 @@ def _remove_older(client: docker.DockerClient, tag: str) -> None:
     """Images that this checkout built before. One that a lab still runs keeps its place until the next build."""
     import docker.errors
 
-    for image in client.images.list(filters={"label": f"balance-lab.tree={_tree()}"}):
-        if image.id and not any(name.endswith(f":{tag}") for name in image.tags):
-            with suppress(docker.errors.APIError):
-                client.images.remove(image.id)
+    for image in client.images.list(filters={"label": f"balance-lab.tree={tree()}"}):
+        for name in image.tags or [image.id or ""]:  # one image may bear several tags
+            if not name.endswith(f":{tag}"):
+                with suppress(docker.errors.APIError):
+                    client.images.remove(name)
 
 
-def _tree() -> str:
+def tree() -> str:
+    """The label of images that were built from this checkout."""
     return hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
 
 

@@ -1,8 +1,8 @@
 """Compose projects on the engine: whose they are, and how all of one is removed.
 
 Each container, network and volume carries the label balance-lab.owner: `run PID NAMESPACE BOOT/START` of a driver that
-must be alive, or `kept UID`; empty for a lab that a person started with Compose. The one rule: only what carries an
-owner is ever removed, and a living driver's lab never by another.
+must be alive, or `kept UID REGISTRY`; empty for a lab that a person started with Compose. The one rule: only what
+carries an owner is ever removed, and a living driver's lab never by another.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from lab.driver.backends import registry
 from lab.driver.backends.processes import identity
 from lab.driver.errors import LabError
 
@@ -29,7 +30,7 @@ _GONE_S: Final = 15.0
 def owner(keep: bool) -> str:
     """The label's value for a lab of this process."""
     if keep:
-        return f"kept {os.geteuid()}"
+        return f"kept {os.geteuid()} {registry.folder()}"
     return f"run {os.getpid()} {_pid_namespace()} {identity(os.getpid())}"
 
 
@@ -46,10 +47,13 @@ def is_orphan(label: str) -> bool:
     return identity(int(pid)) != who
 
 
-def sweep(client: docker.DockerClient, *, kept: bool = False) -> list[str]:
-    """Remove orphaned labs, with `kept` also this user's kept ones; gives the projects' names."""
-    mine = f"kept {os.geteuid()}"
-    doomed = {project for project, label in _owned(client) if is_orphan(label) or (kept and label == mine)}
+def sweep(client: docker.DockerClient, *, but: Collection[str] | None = None) -> list[str]:
+    """Remove orphaned labs; where `but` is given, also those kept by this registry except for these projects.
+
+    Gives the projects' names."""
+    mine = "" if but is None else owner(keep=True)
+    lost = {project for project, label in _owned(client) if label and label == mine} - set(but or ())
+    doomed = lost | {project for project, label in _owned(client) if is_orphan(label)}
     for project in sorted(doomed):
         remove(client, project)
     return sorted(doomed)

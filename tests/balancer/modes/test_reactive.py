@@ -237,6 +237,12 @@ def test_direct_call_repeated_while_it_is_remembered_is_forwarded(rig: Rig) -> N
     assert len(rig.switch.of_kind(Cookie.DIRECT)) == 1
 
 
+def test_direct_call_repeated_after_the_switch_lost_its_rules(rig: Rig) -> None:
+    assert rig.direct("h3", "h1", 41000)
+    rig.connect_switch(wiped=True)
+    assert rig.direct("h3", "h1", 41000)
+
+
 def test_direct_call_is_forgotten_after_a_pause(rig: Rig) -> None:
     assert rig.direct("h3", "h1", 41000)
     rig.advance(301, step=1.0)
