@@ -160,7 +160,7 @@ class Balancer:
         behind = [(a, m) for a, m in self._members if not up and self._switch.port_of(m.mac) == port]
         commands = self._switch.port_changed(port, up, now)
         for assignment, member in behind:
-            if member.health.link_down():
+            if member.health.link_down(now):
                 commands += self._went_down(assignment, member, "its link is down")
         if up:
             for _, member in self._members:

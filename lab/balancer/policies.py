@@ -55,7 +55,7 @@ class Random:
     def pool_changed(self, live: Sequence[Member]) -> None:
         self._live = live
         total = 0
-        self._cumulated = [total := total + member.weight for member in live]
+        self._cumulated = [total := total + member.share for member in live]
 
     def choose(self, client_ip: int) -> Member:
         return self._rng.choices(self._live, cum_weights=self._cumulated)[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lab.balancer.health import Health, State
+from lab.balancer.health import RAMP_FULL, Health, State
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +22,12 @@ class Member:
     health: Health
     mac: int = 0
     hits: int = 0  # new connections given to it
+    ramp: int = RAMP_FULL  # how far its slow start has come
+
+    @property
+    def share(self) -> int:
+        """What policies that heed weights go by, one member's against another's."""
+        return self.weight * self.ramp
 
     @property
     def up(self) -> bool:

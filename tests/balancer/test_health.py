@@ -88,15 +88,15 @@ def test_link_down_is_down_at_once_and_said_once() -> None:
     health = Health(HealthSettings(rise=1, fall=5))
     health.probe_due(10.0)
     assert health.answered(10.1)
-    assert health.link_down()
+    assert health.link_down(10.1)
     assert health.state is State.DOWN
-    assert not health.link_down()
+    assert not health.link_down(10.1)
 
 
 def test_link_down_forgets_the_open_probe() -> None:
     health = Health(HealthSettings())
     health.probe_due(10.0)
-    health.link_down()
+    health.link_down(10.1)
     assert not health.answered(10.1)
     assert not health.timed_out(11.0)
 
