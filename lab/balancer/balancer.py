@@ -8,6 +8,7 @@ method returns at once, with all that is to be sent.
 from __future__ import annotations
 
 import ipaddress
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -20,10 +21,12 @@ from lab.balancer.connections import DEFAULT_BOUND, Connections
 from lab.balancer.health import Health, HealthSettings
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import MODES
+from lab.balancer.operations import MAX_MEMBERS, Operations, Roster
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, ETH_ARP, ETH_IPV4, Drop, Kind, Packet, PacketError
 from lab.balancer.policies import POLICIES
 from lab.balancer.pool import Member, Service, service_mac
 from lab.balancer.rules import (
+    COOKIE_MEMBER_SHIFT,
     FLOOD,
     IN_PORT,
     AddRule,
@@ -40,7 +43,6 @@ from lab.balancer.statistics import Counters
 
 ARP_PRIORITY: Final = 400
 ADDRESS_PRIORITY: Final = 40  # to a service's address, but to no service
-MAX_MEMBERS: Final = 4095  # what a cookie has room for
 
 
 DEFAULT_HEALTH: Final = HealthSettings()
@@ -89,6 +91,7 @@ class Settings:
             raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
         if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS} servers in all")
+        _check_answers_apart(self.services)
         answering = Counter((server.ip, service.port) for service in self.services for server in service.servers)
         if twice := [f"{ip}:{port}" for (ip, port), count in answering.items() if count > 1]:
             raise ValueError(f"{twice[0]} is in two services, so its answers can't be told apart; give it two ports")
@@ -110,6 +113,18 @@ def _check_service(service: ServiceSettings) -> None:
         ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
 
 
+def _check_answers_apart(services: Sequence[ServiceSettings]) -> None:
+    """A server's answers are known by its address and port alone."""
+    seen: dict[tuple[str, int], ServiceSettings] = {}
+    for service in services:
+        for server in service.servers:
+            other = seen.setdefault((server.ip, service.port), service)
+            if other is not service:
+                both = f"{other.name!r} ({other.ip}) and {service.name!r} ({service.ip})"
+                where = f"{server.name} serves port {service.port} for {both}"
+                raise ValueError(f"{where}, whose answers can't be told apart; give one another port")
+
+
 class Balancer:
     """The balancing switch's controller. `rng` is the only source of chance."""
 
@@ -125,6 +140,9 @@ class Balancer:
         self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
         self._met = False  # the switch was connected before
+        roster = Roster(self._assignments, self._members, self._by_server)
+        wanted = {service.name: service for service in settings.services}
+        self.pool = Operations(roster, self._mode, lambda name, id_, server: _member(wanted[name], id_, server))
 
     # events
 
@@ -132,7 +150,8 @@ class Balancer:
         """The balancing switch has connected. The first time, whatever rules it has are from another life and go."""
         clean: list[Command] = [] if self._met else [DeleteRules()]
         self._met = True
-        commands = [*clean, *self._switch.switch_up(now), *self._address_rules(), *self._mode.fixed_rules()]
+        commands = [*clean, *self.pool.switch_up(), *self._switch.switch_up(now)]
+        commands += [*self._address_rules(), *self._mode.fixed_rules()]
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
             commands += self._mode.forget_member(member) if member.down else []
@@ -170,7 +189,7 @@ class Balancer:
 
     def tick(self, now: float) -> list[Command]:
         """Time passes: close overdue probes, send those that are due."""
-        commands = self._mode.tick(now)
+        commands = [*self._mode.tick(now), *self.pool.tick()]
         for assignment, member in self._members:
             if member.health.timed_out(now):
                 commands += self._went_down(assignment, member, "it doesn't answer ARP")
@@ -180,7 +199,7 @@ class Balancer:
 
     def next_timer(self) -> float:
         """When `tick` has something to do next (s); calls before are harmless."""
-        return min(member.health.next_timer() for _, member in self._members)
+        return min((member.health.next_timer() for _, member in self._members), default=math.inf)
 
     def drops(self) -> dict[str, int]:
         """What was refused, by reason, for every reason there is."""
@@ -222,7 +241,7 @@ class Balancer:
         return [Note(f"{service.name}: {client} -> {member.name}", detail=True)]
 
     def _by_id(self, cookie: int) -> Member:
-        return self._members[(cookie >> 48 & 0xFFF) - 1][1]
+        return next(member for _, member in self._members if member.id == cookie >> COOKIE_MEMBER_SHIFT & 0xFFF)
 
     def _arp(self, packet: Packet, in_port: int, now: float) -> list[Command]:
         service = self._service_ips.get(packet.ip_dst)
@@ -288,10 +307,7 @@ def _build(settings: Settings, rng: random.Random) -> list[Assignment]:
     assignments = []
     next_id = 1
     for wanted in settings.services:
-        members = [
-            Member(id=next_id + i, name=s.name, ip=_number(s.ip), weight=s.weight, health=Health(wanted.health))
-            for i, s in enumerate(wanted.servers)
-        ]
+        members = [_member(wanted, next_id + i, server) for i, server in enumerate(wanted.servers)]
         next_id += len(members)
         ip = _number(wanted.ip)
         service = Service(
@@ -299,6 +315,11 @@ def _build(settings: Settings, rng: random.Random) -> list[Assignment]:
         )
         assignments.append(Assignment(service, POLICIES[wanted.policy](rng), Connections(settings.bound)))
     return assignments
+
+
+def _member(service: ServiceSettings, id_: int, server: ServerSettings) -> Member:
+    ip = _number(server.ip)
+    return Member(id=id_, name=server.name, ip=ip, weight=server.weight, health=Health(service.health))
 
 
 def _back(in_port: int, data: bytes | None) -> list[Command]:

@@ -1,13 +1,13 @@
-"""A service and its pool: the members, which of them are up, and what each has served.
+"""A service and its pool: the members, which of them may get connections, and what each has served.
 
 Rule: a member is in one pool of one service, and its `id` (1 to 4095, unique in the balancer) is what cookies carry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lab.balancer.administration import Admin
 from lab.balancer.health import RAMP_FULL, Health, State
 
 
@@ -22,6 +22,8 @@ class Member:
     health: Health
     mac: int = 0
     hits: int = 0  # new connections given to it
+    live: int = 0  # connections it has now
+    admin: Admin = Admin.READY
     ramp: int = RAMP_FULL  # how far its slow start has come
 
     @property
@@ -31,12 +33,17 @@ class Member:
 
     @property
     def up(self) -> bool:
-        return self.health.state is State.UP
+        return self.health.state is State.UP and self.admin is not Admin.GONE
+
+    @property
+    def available(self) -> bool:
+        """May get new connections."""
+        return self.health.state is State.UP and self.admin is Admin.READY
 
     @property
     def down(self) -> bool:
-        """Known to be down; what is just not known yet, after a start, is neither up nor down."""
-        return self.health.state is State.DOWN
+        """Known to be down, or removed; what is just not known yet, after a start, is neither up nor down."""
+        return self.health.state is State.DOWN or self.admin is Admin.GONE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,10 +55,10 @@ class Service:
     port: int
     mac: int
     policy: str
-    members: Sequence[Member] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
 
     def live(self) -> list[Member]:
-        return [member for member in self.members if member.up]
+        return [member for member in self.members if member.available]
 
 
 def service_mac(ip: int) -> int:

@@ -23,6 +23,12 @@ class Mode(Protocol):
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         """The rules a member needs; sent when its MAC is learned or changes. Sent twice, they leave the same table."""
 
+    def member_added(self, service: Service, member: Member) -> list[Command]:
+        """The rules that a member has before its MAC is known; sent when it joins the pool at run time."""
+
+    def member_removed(self, service: Service, member: Member) -> list[Command]:
+        """The member has left the pool: none of its rules may stay. Sent again at each reconnection."""
+
     def forget_member(self, member: Member) -> list[Command]:
         """The member is down or has another MAC: no packet may follow its connections' old rules."""
 

@@ -27,6 +27,7 @@ from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packe
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_MEMBER_MASK,
+    COOKIE_MEMBER_SHIFT,
     IN_PORT,
     Action,
     AddRule,
@@ -89,6 +90,20 @@ class Reactive:
         return [
             _fixed(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, *to_itself),
             _fixed(REPLY_PRIORITY, answer, *apart, *to_client, *_ON),
+        ]
+
+    def member_added(self, service: Service, member: Member) -> list[Command]:
+        return [_opening_rule(service, member)]
+
+    def member_removed(self, service: Service, member: Member) -> list[Command]:
+        self._examined.discard(member.id)
+        for cookie in [c for c in self._direct if c >> COOKIE_MEMBER_SHIFT & 0xFFF == member.id]:
+            del self._direct[cookie]
+        whose = (member_cookie(kind, member.id) for kind in (Cookie.CONNECTION, Cookie.DIRECT))
+        fixed = [_opening_rule(service, member), *self.member_rules(service, member)]
+        return [
+            *(DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=COOKIE_MEMBER_MASK) for cookie in whose),
+            *(DeleteRules(table=r.table, match=r.match, priority=r.priority) for r in fixed if isinstance(r, AddRule)),
         ]
 
     def forget_member(self, member: Member) -> list[Command]:
@@ -179,15 +194,17 @@ class Reactive:
 
 def _service_rules(service: Service) -> list[Command]:
     to_service = _tcp(ip_dst=service.ip, tcp_dst=service.port)
-    opening = [
-        _fixed(OPEN_PRIORITY, _tcp(ip_dst=member.ip, tcp_dst=service.port, tcp_flags=SYN_ALONE), *_TO_CONTROLLER)
-        for member in service.members
-    ]
+    opening = [_opening_rule(service, member) for member in service.members]
     return [
         _fixed(SYN_PRIORITY, {**to_service, "tcp_flags": SYN_ALONE}, *_TO_CONTROLLER),
         _fixed(MISS_PRIORITY, to_service, *_TO_CONTROLLER),
         *opening,
     ]
+
+
+def _opening_rule(service: Service, member: Member) -> AddRule:
+    opening = _tcp(ip_dst=member.ip, tcp_dst=service.port, tcp_flags=SYN_ALONE)
+    return _fixed(OPEN_PRIORITY, opening, *_TO_CONTROLLER)
 
 
 def _to_server(service: Service, member: Member, client_ip: int) -> tuple[Action, ...]:
