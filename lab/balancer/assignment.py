@@ -6,9 +6,13 @@ client port is a new connection, and anything but a SYN belongs to a connection 
 
 from __future__ import annotations
 
+from typing import Final
+
 from lab.balancer.connections import Connection, Connections
 from lab.balancer.policies import Policy
 from lab.balancer.pool import Member, Service
+
+NO_SEQ: Final = -1
 
 
 class Assignment:
@@ -36,6 +40,11 @@ class Assignment:
         member.hits += 1
         self._connections.open(client, member, seq)
         return member
+
+    def adopt(self, client: int, member_id: int) -> None:
+        """A connection that a former controller assigned. Its SYN's number is not known: the next SYN is a new one."""
+        member = next(member for member in self.service.members if member.id == member_id)
+        self._connections.open(client, member, NO_SEQ)
 
     def find(self, client: int) -> Connection | None:
         """The connection a later packet belongs to; None when it isn't known."""

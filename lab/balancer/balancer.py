@@ -7,6 +7,7 @@ method returns at once, with all that is to be sent.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import random
@@ -26,10 +27,13 @@ from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, ETH_ARP, ETH
 from lab.balancer.policies import POLICIES
 from lab.balancer.pool import Member, Service, service_mac
 from lab.balancer.rules import (
+    COOKIE_KEPT,
+    COOKIE_MEMBER_MASK,
     COOKIE_MEMBER_SHIFT,
     FLOOD,
     IN_PORT,
     AddRule,
+    AskRules,
     Command,
     DeleteRules,
     Note,
@@ -37,6 +41,7 @@ from lab.balancer.rules import (
     SendPacket,
     Table,
     ToController,
+    cookie_member,
     fixed_cookie,
 )
 from lab.balancer.statistics import Counters
@@ -143,20 +148,42 @@ class Balancer:
         roster = Roster(self._assignments, self._members, self._by_server)
         wanted = {service.name: service for service in settings.services}
         self.pool = Operations(roster, self._mode, lambda name, id_, server: _member(wanted[name], id_, server))
+        self._fixed_cookie = fixed_cookie(_fingerprint(settings))
 
     # events
 
     def switch_up(self, now: float) -> list[Command]:
-        """The balancing switch has connected. The first time, whatever rules it has are from another life and go."""
-        clean: list[Command] = [] if self._met else [DeleteRules()]
+        """The balancing switch has connected. The first time it is asked what it remembers: see `rules_found`."""
+        first = not self._met
         self._met = True
-        commands = [*clean, *self.pool.switch_up(), *self._switch.switch_up(now)]
+        replaced: list[Command] = [AskRules(table=Table.SERVICE), _all_but_kept()] if first else []
+        commands = [*replaced, *self.pool.switch_up(), *self._switch.switch_up(now)]
         commands += [*self._address_rules(), *self._mode.fixed_rules()]
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
-            commands += self._mode.forget_member(member) if member.down else []
+            commands += self._mode.forget_member(assignment.service, member) if member.down else []
             member.health.probe_now()
+        for command in commands:
+            if isinstance(command, AddRule) and command.cookie == fixed_cookie():
+                command.cookie = self._fixed_cookie
         return [*commands, *self.tick(now)]
+
+    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]:
+        """What the switch remembered as it connected. Connections of this very configuration are taken over, with no
+        break; everything else is of another life and goes."""
+        if self._fixed_cookie not in cookies:
+            return [_all_kept(), *self._mode.start_clean(), *self._renew_members()]
+        kept = [cookie for cookie in cookies if cookie & COOKIE_KEPT]
+        known = {member.id for _, member in self._members}
+        strangers = sorted({cookie >> COOKIE_MEMBER_SHIFT for cookie in kept if cookie_member(cookie) not in known})
+        gone = [DeleteRules(cookie=c << COOKIE_MEMBER_SHIFT, cookie_mask=COOKIE_MEMBER_MASK) for c in strangers]
+        taken = self._mode.adopt([cookie for cookie in kept if cookie_member(cookie) in known])
+        return [*gone, *taken, Note(f"took {len(kept)} rules over from a former controller")]
+
+    def _renew_members(self) -> list[Command]:
+        """Those that have answered meanwhile lost their rules with all that was kept."""
+        found = [(a.service, m) for a, m in self._members if m.mac]
+        return [command for service, member in found for command in self._mode.member_rules(service, member)]
 
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]:
         """The switch shows us a packet. `learn`: only because its source is unknown; it is on its way already."""
@@ -272,20 +299,21 @@ class Balancer:
             commands += self._located(assignment.service, member, packet.arp_mac)
             if member.health.answered(now):
                 assignment.pool_changed()
+                commands += self._mode.member_rules(assignment.service, member)
                 commands.append(Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is up"))
         return commands
 
     def _located(self, service: Service, member: Member, mac: int) -> list[Command]:
         if mac == member.mac:
             return []
-        stale = self._mode.forget_member(member) if member.mac else []
+        stale = self._mode.forget_member(service, member) if member.mac else []
         member.mac = mac
         return [*stale, *self._mode.member_rules(service, member)]
 
     def _went_down(self, assignment: Assignment, member: Member, why: str) -> list[Command]:
         assignment.pool_changed()
         note = Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is down: {why}", warning=True)
-        return [note, *self._mode.forget_member(member)]
+        return [note, *self._mode.forget_member(assignment.service, member)]
 
     # rules that every mode has
 
@@ -301,6 +329,20 @@ class Balancer:
             AddRule(table=Table.SERVICE, priority=p, match=m, actions=(ToController(),), cookie=fixed_cookie())
             for p, m in matches
         ]
+
+
+def _fingerprint(settings: Settings) -> int:
+    """Tells one configuration's rules from another's, after a restart of the controller."""
+    text = repr((settings.mode, [(s.name, s.ip, s.port, list(s.servers)) for s in settings.services]))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") | 1
+
+
+def _all_but_kept() -> DeleteRules:
+    return DeleteRules(cookie=0, cookie_mask=COOKIE_KEPT)
+
+
+def _all_kept() -> DeleteRules:
+    return DeleteRules(cookie=COOKIE_KEPT, cookie_mask=COOKIE_KEPT)
 
 
 def _build(settings: Settings, rng: random.Random) -> list[Assignment]:

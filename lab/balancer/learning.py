@@ -44,6 +44,7 @@ class LearningSwitch:
 
     def __init__(self, own_macs: Sequence[int] = ()) -> None:
         self._own = tuple(own_macs)
+        self._met = False  # the switch was connected before
         self._port_of: dict[int, int] = {}
         self.drops: Counter[Drop] = Counter()
 
@@ -51,8 +52,11 @@ class LearningSwitch:
         return self._port_of.get(mac)
 
     def switch_up(self, now: float) -> list[Command]:
-        """The fixed rules, and those of the hosts known from before a reconnection."""
-        commands: list[Command] = list(self._fixed_rules())
+        """The fixed rules, and those of the hosts known from before a reconnection. The first time, whatever rules the
+        switch has are from another life and go; a switch that balances has that decided by the balancer."""
+        first = not self._met and not self._own
+        self._met = True
+        commands: list[Command] = [*([DeleteRules()] if first else []), *self._fixed_rules()]
         for mac, port in self._port_of.items():
             commands += self._host_rules(mac, port)
         return commands
@@ -90,6 +94,9 @@ class LearningSwitch:
         for mac in gone:
             del self._port_of[mac]
         return [command for mac in gone for command in (_delete_source(mac, port), _delete_destination(mac))]
+
+    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]:
+        return []  # never asked for
 
     def tick(self, now: float) -> list[Command]:
         return []

@@ -24,26 +24,39 @@ class Table(IntEnum):
     SOURCE = 0
     SERVICE = 1
     DESTINATION = 2
+    # tracked mode's own, each looked at in one direction only, so that no cached flow carries a client's port
+    CLIENT = 3
+    CLIENT_TRACKED = 4
+    REPLY = 5
+    REPLY_TRACKED = 6
+    HAIRPIN = 7
+    HAIRPIN_TRACKED = 8
+    HAIRPIN_BACK = 9
+    HAIRPIN_OUT = 10
 
 
 class Cookie(IntEnum):
     """What a rule is, in the upper 4 bits of its cookie; the other 60 say whose it is."""
 
-    FIXED = 1
+    FIXED = 1  # 60 bits: the configuration's fingerprint
     SOURCE = 2  # 48 bits: MAC
     DESTINATION = 3  # 48 bits: MAC
-    CONNECTION = 4  # 12 bits: member; 48 bits: client's address and port
-    DIRECT = 5  # 12 bits: member; 48 bits: client's address and port
+    # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
+    CONNECTION = 8  # 12 bits: member; 48 bits: client's address and port
+    DIRECT = 9  # 12 bits: member; 48 bits: client's address and port
+    MEMBER = 10  # 12 bits: member
 
 
 COOKIE_KIND_SHIFT: Final = 60
 COOKIE_MEMBER_SHIFT: Final = 48
+COOKIE_LOW_60: Final = (1 << COOKIE_KIND_SHIFT) - 1
+COOKIE_KEPT: Final = 1 << 63
 COOKIE_LOW_48: Final = (1 << 48) - 1
 COOKIE_KIND_MASK: Final = 0xF << COOKIE_KIND_SHIFT
 COOKIE_MEMBER_MASK: Final = 0xFFFF << COOKIE_MEMBER_SHIFT  # kind and member
 
 # Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
-# tcp_dst, tcp_flags, arp_op, arp_spa, arp_tpa.
+# tcp_dst, tcp_flags, arp_op, arp_spa, arp_tpa, ct_state.
 Match = Mapping[str, "int | tuple[int, int]"]
 
 
@@ -86,7 +99,19 @@ class Examine:
     field: str
 
 
-Action = Examine | Output | ToController | GoTo | SetField | FinTimeout
+@dataclass(slots=True)
+class Track:
+    """Through the connection tracker: translate as the connection's first packet was told to, then go on in `table`
+    (None: with the next action). `commit`: remember this connection, translated to `dst` or from `src` (addresses)."""
+
+    zone: int
+    table: int | None = None
+    commit: bool = False
+    dst: int | None = None
+    src: int | None = None
+
+
+Action = Examine | Output | ToController | GoTo | SetField | FinTimeout | Track
 Actions = tuple[Action, ...]
 
 
@@ -121,6 +146,20 @@ class SendPacket:
     in_port: int = NO_PORT
 
 
+@dataclass(slots=True, kw_only=True)
+class AskRules:
+    """Ask for the cookies of all rules in `table`; they come back by `rules_found`."""
+
+    table: int
+
+
+@dataclass(slots=True, kw_only=True)
+class FlushTracked:
+    """Forget all tracked connections of `zone`."""
+
+    zone: int
+
+
 @dataclass(slots=True)
 class Note:
     """A line for the controller's log. `detail`: per decision, wanted only when asked for; `warning`: worth a look."""
@@ -130,11 +169,19 @@ class Note:
     warning: bool = False
 
 
-Command = AddRule | DeleteRules | SendPacket | Note
+Command = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked | Note
 
 
-def fixed_cookie() -> int:
-    return Cookie.FIXED << COOKIE_KIND_SHIFT
+def fixed_cookie(fingerprint: int = 0) -> int:
+    return Cookie.FIXED << COOKIE_KIND_SHIFT | fingerprint & COOKIE_LOW_60
+
+
+def cookie_kind(cookie: int) -> int:
+    return cookie >> COOKIE_KIND_SHIFT
+
+
+def cookie_member(cookie: int) -> int:
+    return cookie >> COOKIE_MEMBER_SHIFT & 0xFFF
 
 
 def mac_cookie(kind: Cookie, mac: int) -> int:

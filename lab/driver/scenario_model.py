@@ -21,6 +21,7 @@ MAX_SWITCHES: Final = 1000
 ENGINES: Final = ("auto", "pox", "osken", "stock")
 POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies that it keeps exactly
     "reactive": ("round_robin", "random"),
+    "tracked": ("round_robin", "random"),
 }
 MODES: Final = tuple(POLICIES_KEPT)
 POLICIES: Final = tuple(dict.fromkeys(policy for kept in POLICIES_KEPT.values() for policy in kept))

@@ -19,15 +19,18 @@ from lab.balancer.rules import (
     NO_PORT,
     Action,
     AddRule,
+    AskRules,
     DeleteRules,
     Examine,
     FinTimeout,
+    FlushTracked,
     GoTo,
     Match,
     Output,
     SendPacket,
     SetField,
     ToController,
+    Track,
 )
 
 OF10: Final = 1
@@ -40,11 +43,14 @@ FLOW_REMOVED_IDLE: Final = 0  # reason of a flow-removed
 _NICIRA: Final = 0x00002320
 _NO_BUFFER: Final = 0xFFFFFFFF
 _ALL_TABLES: Final = 0xFF
+_NAT_SRC, _NAT_DST = 1, 2
 _ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
 _SEND_FLOW_REMOVED: Final = 1
 _VENDOR_10, _PACKET_OUT_10 = 4, 13
 _PACKET_OUT_13, _FLOW_MOD_13 = 13, 14
-_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID = 13, 15
+_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE = 13, 15, 29
+_STATS_REQUEST_10, _MULTIPART_REQUEST_13, _STATS_FLOW = 16, 18, 1
+_WILDCARDS_ALL_10: Final = 0x3FFFFF
 _PORTS: Final[Mapping[int, tuple[int, int]]] = {FLOOD: (0xFFFB, 0xFFFFFFFB), IN_PORT: (0xFFF8, 0xFFFFFFF8)}
 _TO_CONTROLLER_PORT: Final = (0xFFFD, 0xFFFFFFFD)
 _NONE_PORT: Final = (0xFFFF, 0xFFFFFFFF)
@@ -66,13 +72,19 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "reg0": (1, 0, 4),
     "tcp_flags": (1, 34, 2),
     "cookie": (1, 30, 8),
+    "ct_state": (1, 105, 4),
 }
 
 
-def encode(command: AddRule | DeleteRules | SendPacket, version: int) -> bytes:
+def encode(command: AddRule | DeleteRules | SendPacket | AskRules | FlushTracked, version: int) -> bytes:
     """One OpenFlow message, transaction id 0. `version`: OF10 or OF13."""
     if isinstance(command, SendPacket):
         return _packet_out(command, version)
+    if isinstance(command, AskRules):
+        return _flow_stats_request(command.table, version)
+    if isinstance(command, FlushTracked):
+        kind = _VENDOR_10  # a vendor (1.0) or experimenter (1.3) message has the same number
+        return _message(version, kind, struct.pack("!II6xH", _NICIRA, _NXT_CT_FLUSH_ZONE, command.zone))
     return _flow_mod(command, version)
 
 
@@ -148,6 +160,19 @@ def _packet_out(command: SendPacket, version: int) -> bytes:
     return _message(OF13, _PACKET_OUT_13, head + actions + command.data)
 
 
+def _flow_stats_request(table: int, version: int) -> bytes:
+    """All rules of a table."""
+    if version == OF10:
+        match = struct.pack("!I36x", _WILDCARDS_ALL_10)
+        return _message(
+            OF10, _STATS_REQUEST_10, struct.pack("!HH", _STATS_FLOW, 0) + match + struct.pack("!BxH", table, 0xFFFF)
+        )
+    body = struct.pack("!B3xII4xQQ", table, _NONE_PORT[1], _NONE_PORT[1], 0, 0)
+    return _message(
+        OF13, _MULTIPART_REQUEST_13, struct.pack("!HH4x", _STATS_FLOW, 0) + body + _pad(struct.pack("!HH", 1, 4))
+    )
+
+
 def _match(match: Match) -> bytes:
     return b"".join(_field(name, match[name]) for name in _FIELDS if name in match)
 
@@ -181,10 +206,30 @@ def _action(action: Action, version: int) -> bytes:
         return _nicira(20, struct.pack("!HHBx", action.max_len, 0, reason))
     if isinstance(action, FinTimeout):  # NXAST_FIN_TIMEOUT
         return _nicira(19, struct.pack("!HH2x", action.idle, 0))
+    if isinstance(action, Track):
+        return _track(action)
     if isinstance(action, Examine):  # NXAST_REG_MOVE to a register nobody reads
         bits = _FIELDS[action.field][2] * 8
         return _nicira(6, struct.pack("!HHH", bits, 0, 0) + _header(action.field) + _header("reg0"))
     raise TypeError(f"no encoding for {action!r}")
+
+
+def _track(action: Track) -> bytes:
+    """NXAST_CT with a nested NXAST_NAT."""
+    address = action.dst if action.dst is not None else action.src
+    how, present = (
+        (0 if address is None else _NAT_DST if action.dst is not None else _NAT_SRC),
+        int(address is not None),
+    )
+    translated = b"" if address is None else address.to_bytes(4, "big")
+    nat = _nicira(36, _fill(struct.pack("!2xHH", how, present) + translated))
+    table = 0xFF if action.table is None else action.table
+    return _nicira(35, struct.pack("!HIHB3xH", int(action.commit), 0, action.zone, table, 0) + nat)
+
+
+def _fill(body: bytes) -> bytes:
+    """Pad an action's body so that the whole, with its header of 10 bytes, is a multiple of 8."""
+    return body + bytes(-(len(body) + 10) % 8)
 
 
 def _output(port: int, version: int) -> bytes:

@@ -25,6 +25,7 @@ class OsKenBalancer(app_manager.OSKenApp):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._found: dict[int, list[int]] = {}  # by dpid: cookies of an answer in several parts
         try:
             self._board = Switchboard(configuration.read())
         except ValueError as error:
@@ -59,6 +60,14 @@ class OsKenBalancer(app_manager.OSKenApp):
     def _flow_removed(self, event: Any) -> None:
         message = event.msg
         self._board.flow_removed(message.datapath.id, message.cookie, message.reason)
+
+    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    def _flow_stats(self, event: Any) -> None:
+        message = event.msg
+        cookies = self._found.setdefault(message.datapath.id, [])
+        cookies += [rule.cookie for rule in message.body]
+        if not message.flags & message.datapath.ofproto.OFPMPF_REPLY_MORE:
+            self._board.rules_found(message.datapath.id, self._found.pop(message.datapath.id))
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _port_status(self, event: Any) -> None:

@@ -46,6 +46,9 @@ class PoxBalancer:
     def _handle_FlowRemoved(self, event: Any) -> None:
         self._board.flow_removed(event.dpid, event.ofp.cookie, event.ofp.reason)
 
+    def _handle_FlowStatsReceived(self, event: Any) -> None:
+        self._board.rules_found(event.dpid, [rule.cookie for rule in event.stats])
+
     def _handle_PortStatus(self, event: Any) -> None:
         port = event.ofp.desc
         down = event.deleted or port.config & of.OFPPC_PORT_DOWN or port.state & of.OFPPS_LINK_DOWN

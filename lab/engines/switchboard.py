@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from lab import wire
 from lab.balancer.learning import LearningSwitch
-from lab.balancer.rules import Command, Note, SendPacket
+from lab.balancer.rules import AddRule, Command, DeleteRules, Note
 from lab.engines import configuration, openflow
 
 TICK_S: Final = 0.05  # how often adapters call `tick`; probes are due to this precision
@@ -32,6 +32,7 @@ class Brain(Protocol):
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]: ...
     def flow_removed(self, cookie: int, now: float) -> list[Command]: ...
     def port_changed(self, port: int, up: bool, now: float) -> list[Command]: ...
+    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]: ...
     def tick(self, now: float) -> list[Command]: ...
 
 
@@ -95,6 +96,12 @@ class Switchboard:
             if connection := self._connections.get(dpid):
                 self._do(connection, connection.brain.port_changed(port, up, monotonic()))
 
+    def rules_found(self, dpid: int, cookies: Sequence[int]) -> None:
+        """The whole answer to AskRules."""
+        with self._lock:
+            if connection := self._connections.get(dpid):
+                self._do(connection, connection.brain.rules_found(cookies, monotonic()))
+
     def tick(self) -> None:
         with self._lock:
             for connection in list(self._connections.values()):
@@ -133,7 +140,7 @@ class Switchboard:
             if isinstance(command, Note):
                 log.log(logging.WARNING if command.warning else logging.INFO, "%s", command.text)
                 continue
-            if not isinstance(command, SendPacket):
+            if isinstance(command, AddRule | DeleteRules):
                 self._flow_mods += 1
             messages.append(openflow.encode(command, connection.version))
         if messages:

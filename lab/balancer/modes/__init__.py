@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from lab.balancer.assignment import Assignment
 from lab.balancer.modes.reactive import Reactive
+from lab.balancer.modes.tracked import Tracked
 from lab.balancer.packets import Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import Command
@@ -21,7 +22,8 @@ class Mode(Protocol):
         """The rules that stand as long as the services do; sent at each (re)connection."""
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
-        """The rules a member needs; sent when its MAC is learned or changes. Sent twice, they leave the same table."""
+        """The rules a member needs; sent when its MAC is learned or changes, and when it
+        comes up. Sent twice, they leave the same table."""
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
         """The rules that a member has before its MAC is known; sent when it joins the pool at run time."""
@@ -29,7 +31,7 @@ class Mode(Protocol):
     def member_removed(self, service: Service, member: Member) -> list[Command]:
         """The member has left the pool: none of its rules may stay. Sent again at each reconnection."""
 
-    def forget_member(self, member: Member) -> list[Command]:
+    def forget_member(self, service: Service, member: Member) -> list[Command]:
         """The member is down or has another MAC: no packet may follow its connections' old rules."""
 
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
@@ -46,5 +48,14 @@ class Mode(Protocol):
     def tick(self, now: float) -> list[Command]:
         """Time passes."""
 
+    def start_clean(self) -> list[Command]:
+        """What the switch remembers is of another configuration: forget what isn't a rule (rules have been deleted)."""
 
-MODES: Final[Mapping[str, Callable[[Sequence[Assignment], Counters, int], Mode]]] = {"reactive": Reactive}
+    def adopt(self, cookies: Sequence[int]) -> list[Command]:
+        """The switch remembers connections of this configuration's former controller; `cookies` of known members."""
+
+
+MODES: Final[Mapping[str, Callable[[Sequence[Assignment], Counters, int], Mode]]] = {
+    "reactive": Reactive,
+    "tracked": Tracked,
+}

@@ -26,10 +26,12 @@ from lab.balancer.assignment import Assignment
 from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
+    COOKIE_LOW_48,
     COOKIE_MEMBER_MASK,
     COOKIE_MEMBER_SHIFT,
     IN_PORT,
     Action,
+    Actions,
     AddRule,
     Command,
     Cookie,
@@ -43,6 +45,8 @@ from lab.balancer.rules import (
     SetField,
     Table,
     ToController,
+    cookie_kind,
+    cookie_member,
     fixed_cookie,
     member_cookie,
 )
@@ -73,6 +77,7 @@ class Reactive:
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
         self._services = [assignment.service for assignment in assignments]
+        self._assignment_of = {member.id: a for a in assignments for member in a.service.members}
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
@@ -86,10 +91,11 @@ class Reactive:
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
         to_client = (SetField("eth_src", service.mac), SetField("ip_src", service.ip))
         to_itself = (*to_client, SetField("eth_dst", member.mac), SetField("ip_dst", member.ip), Output(IN_PORT))
+        cookie = member_cookie(Cookie.MEMBER, member.id)
         apart = (Examine("tcp_dst"),) if member.id in self._examined else ()
         return [
-            _fixed(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, *to_itself),
-            _fixed(REPLY_PRIORITY, answer, *apart, *to_client, *_ON),
+            _rule(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, to_itself, cookie),
+            _rule(REPLY_PRIORITY, answer, (*apart, *to_client, *_ON), cookie),
         ]
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
@@ -99,14 +105,15 @@ class Reactive:
         self._examined.discard(member.id)
         for cookie in [c for c in self._direct if c >> COOKIE_MEMBER_SHIFT & 0xFFF == member.id]:
             del self._direct[cookie]
-        whose = (member_cookie(kind, member.id) for kind in (Cookie.CONNECTION, Cookie.DIRECT))
-        fixed = [_opening_rule(service, member), *self.member_rules(service, member)]
+        opening = _opening_rule(service, member)
+        kinds = (Cookie.CONNECTION, Cookie.DIRECT, Cookie.MEMBER)
+        whose = (member_cookie(kind, member.id) for kind in kinds)
         return [
             *(DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=COOKIE_MEMBER_MASK) for cookie in whose),
-            *(DeleteRules(table=r.table, match=r.match, priority=r.priority) for r in fixed if isinstance(r, AddRule)),
+            DeleteRules(table=opening.table, match=opening.match, priority=opening.priority),
         ]
 
-    def forget_member(self, member: Member) -> list[Command]:
+    def forget_member(self, service: Service, member: Member) -> list[Command]:
         cookie = member_cookie(Cookie.CONNECTION, member.id)
         return [DeleteRules(cookie=cookie, cookie_mask=COOKIE_MEMBER_MASK, table=Table.SERVICE)]
 
@@ -157,6 +164,20 @@ class Reactive:
     def flow_removed(self, cookie: int) -> list[Command]:
         self._direct.pop(cookie, None)
         return []  # a connection's entry outlives its rule: its next packet finds its server again
+
+    def start_clean(self) -> list[Command]:
+        return []
+
+    def adopt(self, cookies: Sequence[int]) -> list[Command]:
+        """Take connections and direct calls over from the rules that stand for them."""
+        for cookie in cookies:
+            member = cookie_member(cookie)
+            if cookie_kind(cookie) == Cookie.CONNECTION:
+                self._assignment_of[member].adopt(cookie & COOKIE_LOW_48, member)
+            elif cookie_kind(cookie) == Cookie.DIRECT:
+                self._direct[cookie] = None
+                self._examined.add(member)
+        return []
 
     def _forward(self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """The connection's rule, and this packet on its way."""
@@ -220,7 +241,11 @@ def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:
 
 
 def _fixed(priority: int, match: Match, *actions: Action) -> AddRule:
-    return AddRule(table=Table.SERVICE, priority=priority, match=match, actions=actions, cookie=fixed_cookie())
+    return _rule(priority, match, actions, fixed_cookie())
+
+
+def _rule(priority: int, match: Match, actions: Actions, cookie: int) -> AddRule:
+    return AddRule(table=Table.SERVICE, priority=priority, match=match, actions=actions, cookie=cookie)
 
 
 def _direct_rule(packet: Packet, cookie: int) -> AddRule:

@@ -1,0 +1,168 @@
+"""Tracked mode: the controller decides about each new connection, the switch's connection tracker remembers it.
+
+One packet-in (the SYN) and one packet-out, whose actions commit the connection to its server; no rule per connection,
+and the controller's death breaks none. A packet's way, after the SERVICE table has told by addresses whose it is:
+
+    CLIENT          to a service's port: through the tracker, which translates what it knows
+    CLIENT_TRACKED  new: to the controller; else by its translated address to the server's MAC
+    REPLY           from a server's port: through the tracker, which gives answers the service's address back
+    REPLY_TRACKED   the service's address: the service's MAC; else (a direct call of the server) as it is
+    HAIRPIN…        a server that calls the service: its own answers need a second translation, in a zone of their own
+
+Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
+has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
+Rule of this module: nothing but a SYN gets a server it didn't have.
+Source of the actions: Open vSwitch 3.1, ovs-actions(7), `ct`; the tables are staged as OVN does (ovn-northd(8)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from lab.balancer import packets
+from lab.balancer.assignment import Assignment
+from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
+from lab.balancer.pool import Member, Service
+from lab.balancer.rules import (
+    IN_PORT,
+    Actions,
+    AddRule,
+    Command,
+    Cookie,
+    FlushTracked,
+    GoTo,
+    Match,
+    Output,
+    SendPacket,
+    SetField,
+    Table,
+    ToController,
+    Track,
+    fixed_cookie,
+    member_cookie,
+)
+from lab.balancer.statistics import Counters
+
+ZONE: Final = 10  # client to service: the destination is translated
+HAIRPIN_ZONE: Final = 11  # a server's request to itself: the source is translated as well
+NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
+_ON: Final = (GoTo(Table.DESTINATION),)
+_TO_CONTROLLER: Final = (ToController(),)
+
+
+class Tracked:
+    """The tracked mode's part of the balancer; see `lab.balancer.modes.Mode`."""
+
+    def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
+        self._services = [assignment.service for assignment in assignments]
+        self._counters = counters
+
+    def fixed_rules(self) -> list[Command]:
+        return [
+            *(rule for service in self._services for rule in _service_rules(service)),
+            _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
+            _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
+            _rule(Table.CLIENT_TRACKED, 0, {}, ()),
+            _rule(Table.REPLY, 0, {}, _ON),
+            _rule(Table.REPLY_TRACKED, 0, {}, _ON),
+            _rule(Table.HAIRPIN, 0, {}, (GoTo(Table.CLIENT),)),
+            _rule(Table.HAIRPIN_BACK, 0, {"eth_type": ETH_IPV4}, (Track(ZONE, Table.HAIRPIN_OUT),)),
+        ]
+
+    def member_rules(self, service: Service, member: Member) -> list[Command]:
+        cookie = member_cookie(Cookie.MEMBER, member.id)
+        itself = _tcp(ip_src=member.ip, ip_dst=member.ip, tcp_dst=service.port)
+        answer = _tcp(ip_src=member.ip, tcp_src=service.port)
+        to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
+        to_itself = (SetField("eth_src", service.mac), SetField("eth_dst", member.mac), Output(IN_PORT))
+        there = (SetField("eth_dst", member.mac), *_ON) if not member.down else _TO_CONTROLLER
+        again = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
+        return [
+            _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
+            _rule(Table.SERVICE, 90, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
+            _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
+            _rule(Table.CLIENT_TRACKED, 10, to_member, there, cookie),
+            _rule(Table.CLIENT_TRACKED, 20, itself, (again,) if not member.down else _TO_CONTROLLER, cookie),
+            _rule(Table.HAIRPIN, 10, answer, (Track(HAIRPIN_ZONE, Table.HAIRPIN_BACK),), cookie),
+            _rule(Table.HAIRPIN_TRACKED, 10, to_member, to_itself, cookie),
+            _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_dst=member.ip), to_itself, cookie),
+        ]
+
+    def forget_member(self, service: Service, member: Member) -> list[Command]:
+        """Packets of its connections come to the controller from now on: see `to_member`."""
+        return self.member_rules(service, member) if member.mac else []
+
+    def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        """A packet the tracker knows no connection for."""
+        self._counters.packet_ins += 1
+        client = packet.ip_src << 16 | packet.src_port
+        if packet.flags & SYN and not packet.flags & ACK:
+            member = assignment.assign(client, packet.seq)
+            if member is None:
+                return self._refuse(Drop.NO_SERVER, packet)
+        else:  # the switch has been restarted, and its tracker has forgotten what we haven't
+            known = assignment.find(client)
+            if known is None or known.member.down:
+                return self._refuse(Drop.NO_CONNECTION, packet)
+            member = known.member
+        return [SendPacket(data=data, actions=_commit(assignment.service, member, packet.ip_src), in_port=in_port)]
+
+    def to_member(
+        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
+    ) -> list[Command]:
+        """A packet of a connection that the tracker has translated already: a SYN again, or its server is down."""
+        self._counters.packet_ins += 1
+        if not member.down and member.mac:
+            return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *_ON), in_port=in_port)]
+        self._counters.drops[Drop.NO_CONNECTION] += 1
+        if packet.flags & RST:
+            return []
+        # from the server's side through the tracker: it gives the reset the service's address, and ends the connection
+        return [SendPacket(data=packets.reset(packet), actions=(GoTo(Table.REPLY),))]
+
+    def flow_removed(self, cookie: int) -> list[Command]:
+        return []
+
+    def tick(self, now: float) -> list[Command]:
+        return []
+
+    def start_clean(self) -> list[Command]:
+        return [FlushTracked(zone=ZONE), FlushTracked(zone=HAIRPIN_ZONE)]
+
+    def adopt(self, cookies: Sequence[int]) -> list[Command]:
+        """The tracker has kept the connections; of rules there are only the servers', renewed as they answer."""
+        return []
+
+    def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
+        self._counters.drops[drop] += 1
+        return [] if packet.flags & RST else [SendPacket(data=packets.reset(packet), actions=_ON)]
+
+
+def _service_rules(service: Service) -> list[Command]:
+    to_service = _tcp(ip_dst=service.ip, tcp_dst=service.port)
+    from_service: Match = {"eth_type": ETH_IPV4, "ip_src": service.ip}
+    return [
+        _rule(Table.SERVICE, 100, _tcp(ip_dst=service.ip), (GoTo(Table.CLIENT),)),
+        _rule(Table.CLIENT, 10, to_service, (Track(ZONE, Table.CLIENT_TRACKED),)),
+        _rule(Table.REPLY_TRACKED, 10, from_service, (SetField("eth_src", service.mac), *_ON)),
+    ]
+
+
+def _commit(service: Service, member: Member, client_ip: int) -> Actions:
+    """A connection's first packet: tell the tracker, and send it on its way."""
+    remember = Track(ZONE, commit=True, dst=member.ip)
+    there = SetField("eth_dst", member.mac)
+    if client_ip != member.ip:
+        return (remember, there, *_ON)
+    as_service = Track(HAIRPIN_ZONE, commit=True, src=service.ip)
+    return (remember, as_service, SetField("eth_src", service.mac), there, Output(IN_PORT))
+
+
+def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:
+    return {"eth_type": ETH_IPV4, "ip_proto": PROTO_TCP, **fields}
+
+
+def _rule(table: Table, priority: int, match: Match, actions: Actions, cookie: int | None = None) -> AddRule:
+    own = fixed_cookie() if cookie is None else cookie
+    return AddRule(table=table, priority=priority, match=match, actions=actions, cookie=own)
