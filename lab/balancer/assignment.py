@@ -29,6 +29,11 @@ class Assignment:
         self._any_live = bool(live)
         self._policy.pool_changed(live)
 
+    @property
+    def undecided(self) -> bool:
+        """No server is up, and of at least one it isn't known yet."""
+        return not self._any_live and any(not member.down for member in self.service.members)
+
     def assign(self, client: int, seq: int) -> Member | None:
         """The server for a SYN; None when no server is up."""
         known = self._connections.find(client)

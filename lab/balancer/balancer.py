@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import math
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +32,7 @@ from lab.balancer.rules import (
     COOKIE_MEMBER_SHIFT,
     FLOOD,
     IN_PORT,
+    NO_PORT,
     AddRule,
     AskRules,
     Command,
@@ -48,6 +49,7 @@ from lab.balancer.statistics import Counters
 
 ARP_PRIORITY: Final = 400
 ADDRESS_PRIORITY: Final = 40  # to a service's address, but to no service
+WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
 
 
 DEFAULT_HEALTH: Final = HealthSettings()
@@ -144,6 +146,7 @@ class Balancer:
         self._service_ips = {service.ip: service for service in self.services}
         self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
+        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=WAITING_BOUND)
         self._met = False  # the switch was connected before
         roster = Roster(self._assignments, self._members, self._by_server)
         wanted = {service.name: service for service in settings.services}
@@ -220,6 +223,7 @@ class Balancer:
         for assignment, member in self._members:
             if member.health.timed_out(now):
                 commands += self._went_down(assignment, member, "it doesn't answer ARP")
+                commands += self._resume(now)
             if member.health.probe_due(now):
                 commands.append(self._probe(assignment.service, member))
         return commands
@@ -248,8 +252,11 @@ class Balancer:
         address = (packet.ip_dst, packet.dst_port)
         assignment = self._by_address.get(address)
         if assignment is not None:
+            if assignment.undecided:  # just started: a probe's answer is a moment away, and this is then handled anew
+                self._waiting.append((in_port, data))
+                return []
             commands = self._mode.to_service(assignment, packet, data, in_port)
-            return [*commands, *self._decision(packet, commands)] if self._detail else commands
+            return [*commands, self._decision(assignment, packet, commands)] if self._detail else commands
         called = self._by_server.get(address)
         if called is not None:
             return self._mode.to_member(*called, packet, data, in_port, now)
@@ -257,18 +264,20 @@ class Balancer:
         closed = packet.ip_dst in self._service_ips and not packet.flags & packets.RST
         return _back(in_port, packets.reset(packet)) if closed else []
 
-    def _decision(self, packet: Packet, commands: Sequence[Command]) -> list[Command]:
+    def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""
-        chosen = next((c for c in commands if isinstance(c, AddRule)), None)
-        client = f"{_text(packet.ip_src)}:{packet.src_port}"
-        service = self._by_address[packet.ip_dst, packet.dst_port].service
-        if chosen is None:
-            return [Note(f"{service.name}: {client} refused", detail=True)]
-        member = self._by_id(chosen.cookie)
-        return [Note(f"{service.name}: {client} -> {member.name}", detail=True)]
+        client = f"{assignment.service.name}: {_text(packet.ip_src)}:{packet.src_port}"
+        connection = assignment.find(packet.ip_src << 16 | packet.src_port)
+        forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
+        if connection is None or not forwarded:
+            return Note(f"{client} refused", detail=True)
+        return Note(f"{client} -> {connection.member.name}", detail=True)
 
-    def _by_id(self, cookie: int) -> Member:
-        return next(member for _, member in self._members if member.id == cookie >> COOKIE_MEMBER_SHIFT & 0xFFF)
+    def _resume(self, now: float) -> list[Command]:
+        """A server's state was found out: handle what waited for it."""
+        waited = list(self._waiting)
+        self._waiting.clear()
+        return [command for in_port, data in waited for command in self.packet_in(in_port, data, False, now)]
 
     def _arp(self, packet: Packet, in_port: int, now: float) -> list[Command]:
         service = self._service_ips.get(packet.ip_dst)
@@ -301,6 +310,7 @@ class Balancer:
                 assignment.pool_changed()
                 commands += self._mode.member_rules(assignment.service, member)
                 commands.append(Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is up"))
+                commands += self._resume(now)
         return commands
 
     def _located(self, service: Service, member: Member, mac: int) -> list[Command]:
