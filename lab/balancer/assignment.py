@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from lab.balancer.connections import Connection, Connections
+from lab.balancer.health import State
 from lab.balancer.policies import Policy
 from lab.balancer.pool import Member, Service
 
@@ -31,8 +32,8 @@ class Assignment:
 
     @property
     def undecided(self) -> bool:
-        """No server is up, and of at least one it isn't known yet."""
-        return not self._any_live and any(not member.down for member in self.service.members)
+        """No server can be chosen, and of at least one it isn't known yet whether it is up."""
+        return not self._any_live and any(member.health.state is State.UNKNOWN for member in self.service.members)
 
     def assign(self, client: int, seq: int) -> Member | None:
         """The server for a SYN; None when no server is up."""

@@ -260,9 +260,10 @@ class Balancer:
         called = self._by_server.get(address)
         if called is not None:
             return self._mode.to_member(*called, packet, data, in_port, now)
+        if packet.ip_dst not in self._service_ips:
+            return self._mode.stray(packet)
         self.counters.drops[Drop.NOT_SERVED] += 1
-        closed = packet.ip_dst in self._service_ips and not packet.flags & packets.RST
-        return _back(in_port, packets.reset(packet)) if closed else []
+        return _back(in_port, None if packet.flags & packets.RST else packets.reset(packet))
 
     def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""

@@ -42,6 +42,9 @@ class Mode(Protocol):
     ) -> list[Command]:
         """A TCP packet to a server's own address and the service's port came to the controller."""
 
+    def stray(self, packet: Packet) -> list[Command]:
+        """A TCP packet to neither a service's nor a server's address came to the controller."""
+
     def flow_removed(self, cookie: int) -> list[Command]:
         """One of the mode's rules idled out."""
 

@@ -155,6 +155,10 @@ class Reactive:
             self._held.append((now + HELD_S, forward))
         return [*rules, *self.member_rules(service, member)]
 
+    def stray(self, packet: Packet) -> list[Command]:
+        self._counters.drops[Drop.NOT_SERVED] += 1
+        return []
+
     def tick(self, now: float) -> list[Command]:
         due: list[Command] = []
         while self._held and self._held[0][0] <= now:

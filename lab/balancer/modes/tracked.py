@@ -25,11 +25,13 @@ from lab.balancer.assignment import Assignment
 from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
+    COOKIE_MEMBER_MASK,
     IN_PORT,
     Actions,
     AddRule,
     Command,
     Cookie,
+    DeleteRules,
     FlushTracked,
     GoTo,
     Match,
@@ -47,6 +49,7 @@ from lab.balancer.statistics import Counters
 ZONE: Final = 10  # client to service: the destination is translated
 HAIRPIN_ZONE: Final = 11  # a server's request to itself: the source is translated as well
 NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
+KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
 
@@ -64,6 +67,7 @@ class Tracked:
             _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 0, {}, ()),
+            _rule(Table.CLIENT_TRACKED, 5, {"eth_type": ETH_IPV4, "ct_state": KNOWN}, _TO_CONTROLLER),
             _rule(Table.REPLY, 0, {}, _ON),
             _rule(Table.REPLY_TRACKED, 0, {}, _ON),
             _rule(Table.HAIRPIN, 0, {}, (GoTo(Table.CLIENT),)),
@@ -88,6 +92,13 @@ class Tracked:
             _rule(Table.HAIRPIN_TRACKED, 10, to_member, to_itself, cookie),
             _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_dst=member.ip), to_itself, cookie),
         ]
+
+    def member_added(self, service: Service, member: Member) -> list[Command]:
+        return []
+
+    def member_removed(self, service: Service, member: Member) -> list[Command]:
+        """Its connections' packets find no rule behind the tracker and come to the controller: see `stray`."""
+        return [DeleteRules(cookie=member_cookie(Cookie.MEMBER, member.id), cookie_mask=COOKIE_MEMBER_MASK)]
 
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
@@ -115,11 +126,15 @@ class Tracked:
         self._counters.packet_ins += 1
         if not member.down and member.mac:
             return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *_ON), in_port=in_port)]
+        return self.stray(packet)
+
+    def stray(self, packet: Packet) -> list[Command]:
+        """A packet of a connection whose server is down or has left: reset it."""
         self._counters.drops[Drop.NO_CONNECTION] += 1
         if packet.flags & RST:
             return []
         # from the server's side through the tracker: it gives the reset the service's address, and ends the connection
-        return [SendPacket(data=packets.reset(packet), actions=(GoTo(Table.REPLY),))]
+        return [SendPacket(data=packets.reset(packet), actions=(Track(ZONE, Table.REPLY_TRACKED),))]
 
     def flow_removed(self, cookie: int) -> list[Command]:
         return []
