@@ -79,6 +79,21 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewServer:
+    """A server to add to a running pool."""
+
+    ip: str  # without prefix length
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """A server's new weight."""
+
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
     name: str
     ip: str

@@ -123,20 +123,20 @@ class Balancer:
     def __init__(self, settings: Settings, rng: random.Random) -> None:
         self.counters = Counters()
         self._detail = settings.detail
-        self._assignments = _build(settings, rng)
-        self.services = [assignment.service for assignment in self._assignments]
-        self._by_address = {(a.service.ip, a.service.port): a for a in self._assignments}
-        self._members = [(a, member) for a in self._assignments for member in a.service.members]
+        self.assignments = _build(settings, rng)
+        self.services = [assignment.service for assignment in self.assignments]
+        self._by_address = {(a.service.ip, a.service.port): a for a in self.assignments}
+        self._members = [(a, member) for a in self.assignments for member in a.service.members]
         self._by_server = {(m.ip, a.service.port): (a.service, m) for a, m in self._members}
         self._service_ips = {service.ip: service for service in self.services}
-        self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
+        self._mode = MODES[settings.mode](self.assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
         chance = random.Random(rng.getrandbits(64))  # apart, so that probes don't change what a policy draws
         self.checks = HealthChecks(self, self._switch, self.counters.drops, chance)
         for assignment, member in self._members:
             self.checks.add(assignment, member)
         self._met = False  # the switch was connected before
-        roster = Roster(self._assignments, self._members, self._by_server)
+        roster = Roster(self.assignments, self._members, self._by_server)
         wanted = {service.name: service for service in settings.services}
         self.pool = Operations(
             roster, self._mode, self.checks, lambda name, id_, server: _member(wanted[name], id_, server)

@@ -32,9 +32,13 @@ MAX_WEIGHT: Final = 256
 class Unknown(ValueError):
     """There is no service or server of that name."""
 
+    kind = "unknown"
+
 
 class Conflict(ValueError):
     """It can't be done as things stand."""
+
+    kind = "conflict"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ class OsKenBalancer(app_manager.OSKenApp):
         message = event.msg
         self._board.flow_removed(message.datapath.id, message.cookie, message.reason)
 
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def _error(self, event: Any) -> None:
+        self._board.switch_error(event.msg.datapath.id, event.msg.type, event.msg.code)
+
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _port_status(self, event: Any) -> None:
         message = event.msg

@@ -46,6 +46,10 @@ class PoxBalancer:
     def _handle_FlowRemoved(self, event: Any) -> None:
         self._board.flow_removed(event.dpid, event.ofp.cookie, event.ofp.reason)
 
+    def _handle_ErrorIn(self, event: Any) -> None:
+        event.should_log = False  # POX would log each, and at length
+        self._board.switch_error(event.dpid, event.ofp.type, event.ofp.code)
+
     def _handle_PortStatus(self, event: Any) -> None:
         port = event.ofp.desc
         down = event.deleted or port.config & of.OFPPC_PORT_DOWN or port.state & of.OFPPS_LINK_DOWN

@@ -109,6 +109,14 @@ class Engine:
             "statistics": await self._statistics(),
         }
 
+    async def pool(self, operation: str, **args: Any) -> dict[str, Any]:
+        """Ask the running engine something of its pool. Raises MissingEngine, control.ControlError."""
+        if self._running() is None:
+            raise MissingEngine("no controller is running")
+        if self.name == "stock":
+            raise MissingEngine("engine stock's pool is fixed; use engine pox or osken")
+        return await self._ask(operation, **args)
+
     def log_text(self) -> str:
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
 
@@ -125,9 +133,12 @@ class Engine:
             return stock_statistics(self._config, self.log_text())
         if not self._control_socket.exists():
             return None
-        ask = asyncio.to_thread(control.ask, str(self._control_socket), "statistics")
-        statistics: dict[str, Any] = await ask
-        return statistics
+        return await self._ask("statistics")
+
+    async def _ask(self, operation: str, **args: Any) -> dict[str, Any]:
+        ask = asyncio.to_thread(control.ask, str(self._control_socket), operation, **args)
+        answer: dict[str, Any] = await ask
+        return answer
 
     async def _wait_until_it_listens(self) -> None:
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
