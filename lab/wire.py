@@ -132,6 +132,18 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Flood:
+    """TCP SYNs from `host` to `ip`:`port`, sent raw and evenly over `seconds`, their answers ignored."""
+
+    host: str
+    ip: str
+    port: int = 80
+    syns: int = 10_000
+    seconds: float = 10.0
+    spoofed: bool = True  # each from another address of the host's subnet, none of them a host's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One finished request, as the client saw it: a line of requests.ndjson."""
 

@@ -7,6 +7,7 @@ engines running.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import logging
@@ -106,6 +107,7 @@ class Engine:
             "pid": None if process is None else process.pid,
             "exit_code": code,
             "versions": self.versions(),
+            **_memory(process.pid if process is not None and code is None else None),
             "statistics": await self._statistics(),
         }
 
@@ -133,7 +135,11 @@ class Engine:
             return stock_statistics(self._config, self.log_text())
         if not self._control_socket.exists():
             return None
-        return await self._ask("statistics")
+        try:
+            return await self._ask("statistics")
+        except control.ControlError as error:  # it is busy, or about to end: that it runs is known all the same
+            log.warning("no statistics: %s", error)
+            return None
 
     async def _ask(self, operation: str, **args: Any) -> dict[str, Any]:
         ask = asyncio.to_thread(control.ask, str(self._control_socket), operation, **args)
@@ -203,6 +209,17 @@ class Engine:
     @property
     def _control_socket(self) -> Path:
         return self._state / "control.sock"
+
+
+def _memory(pid: int | None) -> dict[str, float | None]:
+    """Resident memory of a process and its peak, in MB (10^6 bytes); None where there is none."""
+    found: dict[str, float | None] = {"rss_mb": None, "rss_peak_mb": None}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name = {"VmRSS:": "rss_mb", "VmHWM:": "rss_peak_mb"}.get(line.partition("\t")[0])
+            if name:
+                found[name] = round(int(line.split()[1]) * 1024 / 1e6, 1)
+    return found
 
 
 def _is_listening(port: int) -> bool:
