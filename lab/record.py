@@ -76,7 +76,10 @@ class Result:
     why: dict[str, str] = field(default_factory=dict)  # "backend", "engine" → the reason for the choice
     dropped: int = 0  # requests that an open load could not start in time
     pingall_loss: float | None = None  # percent
-    steps: list[dict[str, Any]] = field(default_factory=list)  # what was done when: {"what", "started_s", "ended_s"}
+    controller_memory_mb_growth: float | None = None  # from the first step to its peak
+    steps: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # what was done when: {"what", "started_s", "ended_s"}, "outcome"
     notes: list[str] = field(default_factory=list)  # what a reader should know that fits nowhere else
 
     def to_json(self) -> dict[str, Any]:

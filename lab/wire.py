@@ -79,6 +79,21 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewServer:
+    """A server to add to a running pool."""
+
+    ip: str  # without prefix length
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """A server's new weight."""
+
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
     name: str
     ip: str
@@ -114,6 +129,18 @@ class Load:
     concurrency: int = 1  # requests in flight over all clients
     keepalive: bool = False  # True: a client's requests share one connection
     timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flood:
+    """TCP SYNs from `host` to `ip`:`port`, sent raw and evenly over `seconds`, their answers ignored."""
+
+    host: str
+    ip: str
+    port: int = 80
+    syns: int = 10_000
+    seconds: float = 10.0
+    spoofed: bool = True  # each from another address of the host's subnet, none of them a host's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

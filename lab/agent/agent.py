@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import wire
-from lab.agent import checks
+from lab.agent import checks, floods
 from lab.agent.clients import Run
 from lab.agent.commands import Command, output_of
 from lab.agent.openvswitch import OpenVSwitch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lab.agent.network import Net  # Mininet isn't everywhere, and takes its time to import
 
 CONNECT_S = 15.0
+FLOOD_GRACE_S = 30.0  # a flood that a slow machine can't send in its time may take so much longer
 NewNet = Callable[[wire.Network, OpenVSwitch], "Net"]
 log = logging.getLogger("lab.agent")
 
@@ -184,6 +185,31 @@ class Agent:
             checks.check_host(name, [*built.addresses, *built.switches])
         built.net.set_link(one, other, wanted)
         log.info("the link %s-%s is %s", one, other, wanted)
+
+    def set_servers(self, host: str, action: object) -> None:
+        """Stop or start the web servers of a host."""
+        built = self.network()
+        checks.check_host(host, built.addresses)
+        if checks.check_action(action, ("stop", "start")) == "stop":
+            built.servers.stop_on(host)
+        else:
+            built.servers.start_on(host)
+        log.info("the web server on %s: %s", host, action)
+
+    def restart_switches(self) -> None:
+        self.network()
+        self._ovs.restart_switches()
+        log.info("Open vSwitch was killed and started again")
+
+    def flood(self, flood: wire.Flood) -> Command:
+        """The program that sends it, to be run on its host."""
+        built = self.network()
+        checks.check_flood(flood, built.addresses)
+        subnet = next(host.ip for host in built.network.hosts if host.name == flood.host)
+        taken = [*built.addresses.values(), flood.ip]
+        argv = floods.command(flood, subnet, taken)
+        log.info("%s sends %d SYNs to %s:%d in %g s", flood.host, flood.syns, flood.ip, flood.port, flood.seconds)
+        return self.command(flood.host, argv, flood.seconds + FLOOD_GRACE_S)
 
     def ping_all(self) -> wire.Pings:
         built = self.network()

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from lab import wire
-from lab.agent import checks
+from lab.agent import checks, floods
 from lab.agent.agent import Agent
 from lab.agent.clients import Outcome, Run
+from lab.agent.commands import Command
 from lab.agent.refusal import Refusal
 from lab.agent.supervisor import Supervisor
 
@@ -32,7 +33,8 @@ MAX_BODY = 10_000_000
 THREADS = 64  # loads, commands and pings at a time
 LOOK_S = 0.2  # how often a silent stream looks whether its reader is still there
 ABOUT = """balance-lab's agent, beside Mininet. Authorization: Bearer <token> is asked for, except by /health.
-PUT /network, POST /network/connect, GET /network, DELETE /network; POST /load, /link, /pingall, /exec;
+PUT /network, POST /network/connect, GET /network, DELETE /network; POST /load, /flood, /link, /server,
+/switch/restart, /pingall, /exec;
 GET /hits, DELETE /hits; GET /flows, /log; /controller… goes to the controller's supervisor.
 """
 log = logging.getLogger("lab.agent")
@@ -93,6 +95,9 @@ class Api:
                 web.post("/network/connect", self._connect),
                 web.post("/load", self._load),
                 web.post("/link", self._link),
+                web.post("/flood", self._flood),
+                web.post("/server", self._server),
+                web.post("/switch/restart", self._restart_switches),
                 web.post("/pingall", self._pingall),
                 web.post("/exec", self._exec),
                 web.get("/hits", self._get_hits),
@@ -193,6 +198,10 @@ class Api:
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 86_400:
             raise Refusal(400, "timeout_s must be a number of seconds greater than 0")
         command = self._agent.command(str(body.get("host")), checks.check_argv(body.get("argv")), timeout_s)
+        return web.json_response(await self._run(request, command))
+
+    async def _run(self, request: web.Request, command: Command) -> dict[str, Any]:
+        """A command's result; it is killed when whoever asked for it is gone."""
         running = asyncio.ensure_future(self._side_by_side(command.run))
         try:
             while not (await asyncio.wait([running], timeout=LOOK_S))[0]:
@@ -200,7 +209,22 @@ class Api:
                     break
         finally:
             command.cancel()
-        return web.json_response(await running)
+        return await running
+
+    async def _flood(self, request: web.Request) -> web.Response:
+        flood = wire.decode(wire.Flood, await _body(request))
+        result = await self._run(request, self._agent.flood(flood))
+        return web.json_response(floods.outcome(result))
+
+    async def _server(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        checks.check_keys(body, ("host", "action"))
+        await self._one_by_one(self._agent.set_servers, str(body.get("host")), body.get("action"))
+        return _done()
+
+    async def _restart_switches(self, _request: web.Request) -> web.Response:
+        await self._one_by_one(self._agent.restart_switches)
+        return _done()
 
     async def _get_hits(self, _request: web.Request) -> web.Response:
         return web.json_response(wire.encode(await self._side_by_side(self._agent.hits)))

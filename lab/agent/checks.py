@@ -21,6 +21,8 @@ RESERVED = ("agent", "all", "lo")
 SERVER_KINDS = ("python", "nginx")
 STATES = ("up", "down")
 MAX_RESPONSE_BYTES = 100_000_000
+MAX_SYNS = 10_000_000
+MAX_FLOOD_S = 3600
 MAX_CONCURRENCY = 1_024
 
 
@@ -138,6 +140,21 @@ def _check_keepalive(load: wire.Load) -> None:
         )
 
 
+def check_flood(flood: wire.Flood, hosts: Collection[str]) -> None:
+    """Raises Refusal unless `flood` names a known host and a target, and has an end."""
+    check_host(flood.host, hosts)
+    try:
+        ipaddress.IPv4Address(flood.ip)
+    except ValueError:
+        raise Refusal(400, f"{flood.ip!r:.80} is no IPv4 address to be flooded") from None
+    if not 0 < flood.port < 65_536:
+        raise Refusal(400, f"port {flood.port} is not between 1 and 65535")
+    if not 1 <= flood.syns <= MAX_SYNS:
+        raise Refusal(400, f"syns {flood.syns} is not between 1 and {MAX_SYNS}")
+    if not 0 < flood.seconds <= MAX_FLOOD_S:
+        raise Refusal(400, f"seconds {flood.seconds} is not between 0 and {MAX_FLOOD_S}")
+
+
 def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -157,6 +174,12 @@ def check_state(state: object) -> str:
     if state not in STATES:
         raise Refusal(400, f"a link's state is up or down, not {state!r:.40}")
     return str(state)
+
+
+def check_action(action: object, known: Collection[str]) -> str:
+    if action not in known:
+        raise Refusal(400, f"action {action!r:.40} is not known; {_known(known)}")
+    return str(action)
 
 
 def check_argv(argv: Any) -> list[str]:

@@ -18,6 +18,18 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OPENSSL_CONF": "/dev/nul
 MARK = "lab-request"
 FIELDS = ("local_port", "http_code", "time_connect", "time_total", "num_connects", "exitcode", "errormsg")
 FORMAT = "%{stderr}" + MARK + "".join(f"\\t%{{{field}}}" for field in FIELDS) + "\\n"
+SENTENCES = {  # of exit codes that come without curl's own words
+    5: "the proxy's name could not be resolved",
+    6: "the server's name could not be resolved",
+    7: "the connection was refused, or nobody answered",
+    18: "the server closed the connection before the whole answer had come",
+    23: "what was received could not be written",
+    27: "curl ran out of memory",
+    28: "no answer in time",
+    52: "the server closed the connection without an answer",
+    55: "the connection broke while the request was sent",
+    56: "the connection broke while the answer was received",
+}
 ENDLESS = 10_000_000  # requests on one connection when only time ends the load
 
 
@@ -73,8 +85,14 @@ def _request(client: str, server: str | None, values: list[str]) -> wire.Request
 
 def _error(status: int, exit_code: str, sentence: str) -> str | None:
     if exit_code != "0":
-        return sentence or f"curl ended with exit code {exit_code}"
+        return sentence or _sentence(int(exit_code))
     return f"HTTP {status}" if status >= 400 else None
+
+
+def _sentence(exit_code: int) -> str:
+    if exit_code < 0:
+        return f"curl was killed by signal {-exit_code}"
+    return SENTENCES.get(exit_code, f"curl ended with exit code {exit_code} and said nothing")
 
 
 def unanswered(client: str, started: float, exit_code: int) -> wire.Request:
@@ -88,5 +106,5 @@ def unanswered(client: str, started: float, exit_code: int) -> wire.Request:
         status=None,
         connect_ms=None,
         total_ms=total,
-        error=f"curl ended with exit code {exit_code} and said nothing",
+        error=_sentence(exit_code),
     )

@@ -70,7 +70,25 @@ class OpenVSwitch:
         run(["ovsdb-tool", "create", str(database), str(SCHEMA)])
         self._daemon("ovsdb-server", f"--remote=punix:{RUN}/db.sock", str(database))
         self.vsctl("--no-wait", "init")
+        self._start_switches()
+
+    def _start_switches(self) -> None:
+        """Answers when the bridges of the database are there."""
         self._daemon("ovs-vswitchd", "-vrconn:file:dbg")
+
+    def restart_switches(self) -> None:
+        """As after a power cut: the switches' program is killed and started, and every rule and tracked connection is
+        gone. One program runs all of them. Their ports and controllers stand in the database, and come back."""
+        pidfile = RUN / "ovs-vswitchd.pid"
+        if pidfile not in self._pidfiles:
+            raise Refusal(409, "Open vSwitch was not started by this lab, so it is not restarted either")
+        pid = int(pidfile.read_text())
+        os.kill(pid, signal.SIGKILL)
+        _wait_until_gone(pid)
+        self.forget()  # it could not say good-bye
+        self._pidfiles.remove(pidfile)
+        self._start_switches()
+        run(["ovs-appctl", "dpctl/flush-conntrack"])  # the kernel's table outlives the program
 
     def _daemon(self, program: str, *args: str) -> None:
         pidfile = RUN / f"{program}.pid"
@@ -161,6 +179,18 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _wait_until_gone(pid: int) -> None:
+    """A killed process that is a zombie is gone too: its parent may take its time to notice."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except OSError:
+            return
+        time.sleep(POLL_S)
 
 
 def _end(pid: int) -> None:

@@ -29,20 +29,30 @@ log = logging.getLogger("lab.agent")
 
 
 class Running:
-    """One started server."""
+    """One server, started."""
 
     def __init__(self, server: wire.HttpServer, place: Place, state: Path) -> None:
         self.server = server
+        self._place = place
         self._name = f"{server.host}-{server.port}"
         self._home = state / "servers" / self._name
         self._home.mkdir(parents=True, exist_ok=True)
         self.hits = state / "hits" / f"{self._name}.ndjson"
         self.hits.write_bytes(b"")
         self._words = self._home / "output"
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._words.open("wb") as output:
-            self.process = place.popen(
+            return self._place.popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
+
+    def start_again(self) -> None:
+        """After `stop`; what it logs follows what it has logged. One that runs is left alone."""
+        if self.process.poll() is not None:
+            self.process = self._start()
+            self.wait_listening(time.monotonic() + START_S)
 
     def _command(self) -> list[str]:
         server = self.server
@@ -109,6 +119,21 @@ class Servers:
             running.read_hits()  # nginx: what is still to be written belongs to the past
             with running.hits.open("wb"):
                 pass
+
+    def stop_on(self, host: str) -> None:
+        """Kill the servers of a host, with all their connections; the host is still there."""
+        for running in self._of(host):
+            running.stop()
+
+    def start_on(self, host: str) -> None:
+        for running in self._of(host):
+            running.start_again()
+
+    def _of(self, host: str) -> list[Running]:
+        found = [running for running in self._running if running.server.host == host]
+        if not found:
+            raise Refusal(400, f"no web server was started on {host!r:.40}")
+        return found
 
     def stop(self) -> None:
         for running in self._running:

@@ -1,15 +1,14 @@
 """The balancer: what happens on the balancing switch, event by event. Events come in, commands for the switch go out.
 
-It joins the parts: a learning switch for all traffic, ARP for the services' addresses, health of the servers, and a
-mode (`lab.balancer.modes`) for packets to the services. Rule: no clock, no I/O; `now` is monotonic time (s), and every
-method returns at once, with all that is to be sent.
+It joins the parts: a learning switch for all traffic, ARP for the services' addresses, checks of the servers' health
+(`lab.balancer.checks`), and a mode (`lab.balancer.modes`) for packets to the services. Rule: no clock, no I/O; `now` is
+monotonic time (s), and every method returns at once, with all that is to be sent.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-import math
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -17,20 +16,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from lab.balancer import packets
+from lab.balancer.address_rules import address_rules
 from lab.balancer.assignment import Assignment
+from lab.balancer.checks.health_checks import HealthChecks
 from lab.balancer.connections import DEFAULT_BOUND, Connections
 from lab.balancer.health import Health, HealthSettings
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import MODES
 from lab.balancer.operations import MAX_MEMBERS, Operations, Roster
-from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, ETH_ARP, ETH_IPV4, Drop, Kind, Packet, PacketError
-from lab.balancer.policies import POLICIES
+from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
+from lab.balancer.policies import POLICIES, RAMPING
 from lab.balancer.pool import Member, Service, service_mac
 from lab.balancer.rules import (
     COOKIE_KEPT,
     COOKIE_MEMBER_MASK,
     COOKIE_MEMBER_SHIFT,
-    FLOOD,
     IN_PORT,
     NO_PORT,
     AddRule,
@@ -41,15 +41,13 @@ from lab.balancer.rules import (
     Output,
     SendPacket,
     Table,
-    ToController,
     cookie_member,
     fixed_cookie,
 )
 from lab.balancer.statistics import Counters
 
-ARP_PRIORITY: Final = 400
-ADDRESS_PRIORITY: Final = 40  # to a service's address, but to no service
 WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
+_UNUSED: Final = {Kind.FRAGMENT: Drop.FRAGMENT, Kind.VLAN: Drop.VLAN}
 
 
 DEFAULT_HEALTH: Final = HealthSettings()
@@ -60,6 +58,7 @@ class ServerSettings:
     name: str
     ip: str
     weight: int = 1
+    health: HealthSettings | None = None  # None: the service's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +115,10 @@ def _check_service(service: ServiceSettings) -> None:
         raise ValueError(f"service {service.name!r} names a server twice")
     if any(server.weight < 1 for server in service.servers):
         raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
+    slow = any((server.health or service.health).slow_start for server in service.servers)
+    if slow and service.policy not in RAMPING:
+        text = f"policy {service.policy} heeds no weights, so no share can grow: set no slow start"
+        raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(sorted(RAMPING))}")
     for ip in (service.ip, *ips):
         ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
 
@@ -138,19 +141,25 @@ class Balancer:
     def __init__(self, settings: Settings, rng: random.Random) -> None:
         self.counters = Counters()
         self._detail = settings.detail
-        self._assignments = _build(settings, rng)
-        self.services = [assignment.service for assignment in self._assignments]
-        self._by_address = {(a.service.ip, a.service.port): a for a in self._assignments}
-        self._members = [(a, member) for a in self._assignments for member in a.service.members]
+        self.assignments = _build(settings, rng)
+        self.services = [assignment.service for assignment in self.assignments]
+        self._by_address = {(a.service.ip, a.service.port): a for a in self.assignments}
+        self._members = [(a, member) for a in self.assignments for member in a.service.members]
         self._by_server = {(m.ip, a.service.port): (a.service, m) for a, m in self._members}
         self._service_ips = {service.ip: service for service in self.services}
-        self._mode = MODES[settings.mode](self._assignments, self.counters, settings.idle_timeout)
+        self._mode = MODES[settings.mode](self.assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
         self._waiting: deque[tuple[int, bytes]] = deque(maxlen=WAITING_BOUND)
+        chance = random.Random(rng.getrandbits(64))  # apart, so that probes don't change what a policy draws
+        self.checks = HealthChecks(self, self._switch, self.counters.drops, chance)
+        for assignment, member in self._members:
+            self.checks.add(assignment, member)
         self._met = False  # the switch was connected before
-        roster = Roster(self._assignments, self._members, self._by_server)
+        roster = Roster(self.assignments, self._members, self._by_server)
         wanted = {service.name: service for service in settings.services}
-        self.pool = Operations(roster, self._mode, lambda name, id_, server: _member(wanted[name], id_, server))
+        self.pool = Operations(
+            roster, self._mode, self.checks, lambda name, id_, server: _member(wanted[name], id_, server)
+        )
         self._fixed_cookie = fixed_cookie(_fingerprint(settings))
 
     # events
@@ -161,11 +170,11 @@ class Balancer:
         self._met = True
         replaced: list[Command] = [AskRules(table=Table.SERVICE), _all_but_kept()] if first else []
         commands = [*replaced, *self.pool.switch_up(), *self._switch.switch_up(now)]
-        commands += [*self._address_rules(), *self._mode.fixed_rules()]
+        commands += [*address_rules(self._service_ips.values()), *self._mode.fixed_rules()]
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
             commands += self._mode.forget_member(assignment.service, member) if member.down else []
-            member.health.probe_now()
+        commands += self.checks.switch_up()
         for command in commands:
             if isinstance(command, AddRule) and command.cookie == fixed_cookie():
                 command.cookie = self._fixed_cookie
@@ -191,12 +200,15 @@ class Balancer:
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]:
         """The switch shows us a packet. `learn`: only because its source is unknown; it is on its way already."""
         if learn:
-            return self._switch.packet_in(in_port, data, learn, now)
+            return self._learn(in_port, data, now)
         try:
             packet = packets.parse(data)
         except PacketError as error:
             self.counters.drops[error.drop] += 1
             return []
+        refused = self.checks.moved(packet.eth_src, in_port, now)
+        if refused is not None:
+            return refused
         learned = self._switch.seen(packet.eth_src, in_port)
         return [*learned, *self._handle(packet, data, in_port, now)]
 
@@ -206,37 +218,34 @@ class Balancer:
 
     def port_changed(self, port: int, up: bool, now: float) -> list[Command]:
         """A port's link went up or down: servers behind it are down at once, or probed at once."""
-        behind = [(a, m) for a, m in self._members if not up and self._switch.port_of(m.mac) == port]
+        behind = [] if up else self.checks.behind(port)
         commands = self._switch.port_changed(port, up, now)
-        for assignment, member in behind:
-            if member.health.link_down(now):
-                commands += self._went_down(assignment, member, "its link is down")
+        commands += self.checks.link_down(behind, now)
         if up:
-            for _, member in self._members:
-                if not member.up:
-                    member.health.probe_now()
+            self.checks.link_up()
         return [*commands, *self.tick(now)]
 
     def tick(self, now: float) -> list[Command]:
         """Time passes: close overdue probes, send those that are due."""
-        commands = [*self._mode.tick(now), *self.pool.tick()]
-        for assignment, member in self._members:
-            if member.health.timed_out(now):
-                commands += self._went_down(assignment, member, "it doesn't answer ARP")
-                commands += self._resume(now)
-            if member.health.probe_due(now):
-                commands.append(self._probe(assignment.service, member))
-        return commands
+        return [*self._mode.tick(now), *self.pool.tick(), *self.checks.tick(now)]
 
     def next_timer(self) -> float:
         """When `tick` has something to do next (s); calls before are harmless."""
-        return min((member.health.next_timer() for _, member in self._members), default=math.inf)
+        return self.checks.next_timer()
 
     def drops(self) -> dict[str, int]:
         """What was refused, by reason, for every reason there is."""
         return {drop.value: self.counters.drops[drop] + self._switch.drops[drop] for drop in Drop}
 
     # packets
+
+    def _learn(self, in_port: int, data: bytes, now: float) -> list[Command]:
+        """A copy of an unknown source's frame; what claims to be a service, the switch itself has dropped."""
+        claimed = packets.arp_sender(data)
+        if claimed in self._service_ips:
+            self.counters.drops[Drop.SPOOF] += 1
+        refused = self.checks.moved(int.from_bytes(data[6:12], "big"), in_port, now)
+        return self._switch.packet_in(in_port, data, True, now) if refused is None else refused
 
     def _handle(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
         if packet.kind is Kind.TCP:
@@ -245,10 +254,13 @@ class Balancer:
             return self._arp(packet, in_port, now)
         if packet.kind is Kind.ICMP and packet.ip_dst in self._service_ips:
             return _back(in_port, packets.echo_reply(data, packet))
-        self.counters.drops[Drop.FRAGMENT if packet.kind is Kind.FRAGMENT else Drop.NOT_SERVED] += 1
+        self.counters.drops[_UNUSED.get(packet.kind, Drop.NOT_SERVED)] += 1
         return []
 
     def _tcp(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
+        check = self.checks.answers(packet)
+        if check is not None:
+            return self.checks.tcp(check, packet, data, in_port, now)
         address = (packet.ip_dst, packet.dst_port)
         assignment = self._by_address.get(address)
         if assignment is not None:
@@ -267,7 +279,7 @@ class Balancer:
 
     def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""
-        client = f"{assignment.service.name}: {_text(packet.ip_src)}:{packet.src_port}"
+        client = f"{assignment.service.name}: {packets.address(packet.ip_src)}:{packet.src_port}"
         connection = assignment.find(packet.ip_src << 16 | packet.src_port)
         forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
         if connection is None or not forwarded:
@@ -281,6 +293,9 @@ class Balancer:
         return [command for in_port, data in waited for command in self.packet_in(in_port, data, False, now)]
 
     def _arp(self, packet: Packet, in_port: int, now: float) -> list[Command]:
+        if packet.ip_src in self._service_ips:
+            self.counters.drops[Drop.SPOOF] += 1
+            return []
         service = self._service_ips.get(packet.ip_dst)
         if service is None:
             self.counters.drops[Drop.UNEXPECTED_ARP] += 1
@@ -288,58 +303,27 @@ class Balancer:
         if packet.arp_op == ARP_REQUEST:
             asker = (packet.arp_mac, packet.ip_src)
             return _back(in_port, packets.arp(ARP_REPLY, service.mac, packet.eth_src, (service.mac, service.ip), asker))
-        return self._probe_answer(packet, in_port, now)
+        return self.checks.arp_answer(packet, in_port, now)
 
-    # health
+    # what the checks find (`lab.balancer.checks.health_checks.Pools`)
 
-    def _probe(self, service: Service, member: Member) -> SendPacket:
-        """Ask for the server's MAC, in the service's name. To all ports: a probe must find a server that has moved."""
-        request = packets.arp(ARP_REQUEST, service.mac, BROADCAST, (service.mac, service.ip), (0, member.ip))
-        return SendPacket(data=request, actions=(Output(FLOOD),))
+    def located(self, assignment: Assignment, member: Member) -> list[Command]:
+        of = (assignment.service, member)
+        return [*self._mode.forget_member(*of), *self._mode.member_rules(*of)]
 
-    def _probe_answer(self, packet: Packet, in_port: int, now: float) -> list[Command]:
-        asked = [(a, m) for a, m in self._members if m.ip == packet.ip_src and a.service.ip == packet.ip_dst]
-        if not asked:
-            self.counters.drops[Drop.UNEXPECTED_ARP] += 1
-        commands: list[Command] = []
-        for assignment, member in asked:
-            if not member.health.asked(now):  # anyone may say anything; the same again is late, or another service's
-                self.counters.drops[Drop.UNEXPECTED_ARP] += packet.arp_mac != member.mac
-                continue
-            commands += self._located(assignment.service, member, packet.arp_mac)
-            if member.health.answered(now):
-                assignment.pool_changed()
-                commands += self._mode.member_rules(assignment.service, member)
-                commands.append(Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is up"))
-                commands += self._resume(now)
-        return commands
-
-    def _located(self, service: Service, member: Member, mac: int) -> list[Command]:
-        if mac == member.mac:
-            return []
-        stale = self._mode.forget_member(service, member) if member.mac else []
-        member.mac = mac
-        return [*stale, *self._mode.member_rules(service, member)]
-
-    def _went_down(self, assignment: Assignment, member: Member, why: str) -> list[Command]:
+    def went_up(self, assignment: Assignment, member: Member, now: float) -> list[Command]:
         assignment.pool_changed()
-        note = Note(f"{assignment.service.name}: {member.name} ({_text(member.ip)}) is down: {why}", warning=True)
-        return [note, *self._mode.forget_member(assignment.service, member)]
+        note = Note(f"{assignment.service.name}: {member.name} ({packets.address(member.ip)}) is up")
+        return [note, *self._mode.member_rules(assignment.service, member), *self._resume(now)]
 
-    # rules that every mode has
+    def went_down(self, assignment: Assignment, member: Member, why: str, now: float) -> list[Command]:
+        assignment.pool_changed()
+        text = f"{assignment.service.name}: {member.name} ({packets.address(member.ip)}) is down: {why}"
+        return [Note(text, warning=True), *self._mode.forget_member(assignment.service, member), *self._resume(now)]
 
-    def _address_rules(self) -> list[AddRule]:
-        """ARP for the services' addresses, and whatever else is sent to them, come to the controller."""
-        matches: list[tuple[int, dict[str, int | tuple[int, int]]]] = []
-        for service in self._service_ips.values():
-            asked = {"eth_type": ETH_ARP, "arp_op": ARP_REQUEST, "arp_tpa": service.ip}
-            answered = {"eth_type": ETH_ARP, "eth_dst": service.mac}
-            other = {"eth_type": ETH_IPV4, "ip_dst": service.ip}
-            matches += [(ARP_PRIORITY, {**asked}), (ARP_PRIORITY, {**answered}), (ADDRESS_PRIORITY, {**other})]
-        return [
-            AddRule(table=Table.SERVICE, priority=p, match=m, actions=(ToController(),), cookie=fixed_cookie())
-            for p, m in matches
-        ]
+    def share_changed(self, assignment: Assignment, member: Member) -> list[Command]:
+        assignment.pool_changed()
+        return []
 
 
 def _fingerprint(settings: Settings) -> int:
@@ -372,7 +356,7 @@ def _build(settings: Settings, rng: random.Random) -> list[Assignment]:
 
 def _member(service: ServiceSettings, id_: int, server: ServerSettings) -> Member:
     ip = _number(server.ip)
-    return Member(id=id_, name=server.name, ip=ip, weight=server.weight, health=Health(service.health))
+    return Member(id=id_, name=server.name, ip=ip, weight=server.weight, health=Health(server.health or service.health))
 
 
 def _back(in_port: int, data: bytes | None) -> list[Command]:
@@ -382,7 +366,3 @@ def _back(in_port: int, data: bytes | None) -> list[Command]:
 
 def _number(ip: str) -> int:
     return int(ipaddress.IPv4Address(ip))
-
-
-def _text(ip: int) -> str:
-    return str(ipaddress.IPv4Address(ip))

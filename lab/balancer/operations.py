@@ -22,6 +22,7 @@ from lab.balancer.rules import Command, Note
 
 if TYPE_CHECKING:
     from lab.balancer.balancer import ServerSettings
+    from lab.balancer.checks.health_checks import HealthChecks
     from lab.balancer.modes import Mode
 
 MAX_MEMBERS: Final = 4095  # what a cookie has room for
@@ -31,9 +32,13 @@ MAX_WEIGHT: Final = 256
 class Unknown(ValueError):
     """There is no service or server of that name."""
 
+    kind = "unknown"
+
 
 class Conflict(ValueError):
     """It can't be done as things stand."""
+
+    kind = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,12 @@ class Roster:
 class Operations:
     """`make(service, id, server)` gives a new member of the service."""
 
-    def __init__(self, roster: Roster, mode: Mode, make: Callable[[str, int, ServerSettings], Member]) -> None:
+    def __init__(
+        self, roster: Roster, mode: Mode, checks: HealthChecks, make: Callable[[str, int, ServerSettings], Member]
+    ) -> None:
         self._roster = roster
         self._mode = mode
+        self._checks = checks
         self._make = make
         self._last_id = max((member.id for _, member in roster.members), default=0)
         self._gone: dict[int, tuple[Service, Member]] = {}  # by id: a switch that was away may still have their rules
@@ -67,7 +75,8 @@ class Operations:
         assignment.service.members.sort(key=lambda m: m.id)
         self._roster.members.append((assignment, member))
         self._roster.by_server[member.ip, assignment.service.port] = (assignment.service, member)
-        return [*self._mode.member_added(assignment.service, member), _note(assignment, member, "is added")]
+        rules = [*self._mode.member_added(assignment.service, member), *self._checks.add(assignment, member)]
+        return [*rules, _note(assignment, member, "is added")]
 
     def remove(self, service: str, server: str) -> list[Command]:
         """It leaves the pool, and its connections are over."""
@@ -77,7 +86,8 @@ class Operations:
         self._roster.members.remove((assignment, member))
         self._gone[member.id] = (assignment.service, member)
         assignment.pool_changed()
-        return [*self._mode.member_removed(assignment.service, member), _note(assignment, member, "is removed")]
+        ended = [*self._mode.member_removed(assignment.service, member), *self._checks.remove(member)]
+        return [*ended, _note(assignment, member, "is removed")]
 
     def drain(self, service: str, server: str) -> list[Command]:
         """No new connections; those it has go on."""

@@ -1,8 +1,8 @@
 """Packets as the balancer needs them: read from raw bytes by struct, and the few it sends itself, built.
 
 Rule: `parse` never reads past the buffer and raises nothing but PacketError, whose `drop` names and counts the reason.
-What the balancer has no use for (VLAN tags, fragments, IPv6, other protocols) is said by `parse` returning a Packet
-whose `kind` is OTHER; such packets are switched normally. Addresses and MACs are integers.
+What the balancer has no use for (VLAN tags, fragments, IPv6, other protocols) is said by the `kind` of the Packet that
+`parse` returns; such packets are switched normally. Addresses and MACs are integers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Final
 
 ETH_IPV4: Final = 0x0800
 ETH_ARP: Final = 0x0806
+ETH_VLANS: Final = (0x8100, 0x88A8)
 PROTO_ICMP: Final = 1
 PROTO_TCP: Final = 6
 
 FIN: Final = 0x01
 SYN: Final = 0x02
 RST: Final = 0x04
+PSH: Final = 0x08
 ACK: Final = 0x10
 
 ARP_REQUEST: Final = 1
@@ -44,6 +46,9 @@ class Drop(str, Enum):
     NO_CONNECTION = "no_connection"  # not a SYN, and no connection is known for it
     NOT_SERVED = "not_served"  # to a service address, but no service's port
     UNEXPECTED_ARP = "unexpected_arp"  # an ARP reply to the balancer that nobody asked for
+    SPOOF = "spoof"  # in the name of a service, or of a server that is known to be elsewhere
+    LATE = "late"  # a server's answer to a health check that is over
+    VLAN = "vlan"  # tagged, to a service: switched as it is, never balanced
     MACS_FULL = "macs_full"  # the learning table's bound is reached
 
 
@@ -61,6 +66,7 @@ class Kind(Enum):
     ICMP = 3
     FRAGMENT = 4
     OTHER = 5
+    VLAN = 6
 
 
 @dataclass(slots=True)
@@ -90,6 +96,13 @@ def source_mac(data: bytes) -> int:
     return int.from_bytes(data[6:12], "big")
 
 
+def arp_sender(data: bytes) -> int | None:
+    """The address in whose name an ARP frame speaks; None for any other frame, also one cut too short to tell."""
+    if len(data) < _ETHERNET.size + _ARP.size or int.from_bytes(data[12:14], "big") != ETH_ARP:
+        return None
+    return int.from_bytes(data[28:32], "big")
+
+
 def parse(data: bytes) -> Packet:
     """Read an Ethernet frame. Raises PacketError, and nothing else."""
     if len(data) < _ETHERNET.size:
@@ -100,6 +113,8 @@ def parse(data: bytes) -> Packet:
         _parse_ipv4(data, packet)
     elif eth_type == ETH_ARP:
         _parse_arp(data, packet)
+    elif eth_type in ETH_VLANS:
+        packet.kind = Kind.VLAN
     return packet
 
 
@@ -160,10 +175,26 @@ def reset(packet: Packet) -> bytes:
         seq, ack, flags = packet.ack, 0, RST
     else:
         seq, ack, flags = 0, (packet.seq + length) & 0xFFFFFFFF, RST | ACK
-    segment = _TCP.pack(packet.dst_port, packet.src_port, seq, ack, 5 << 4, flags, 0, 0, 0)
-    pseudo = struct.pack("!IIBBH", packet.ip_dst, packet.ip_src, 0, PROTO_TCP, len(segment))
+    macs, ips = (packet.eth_dst, packet.eth_src), (packet.ip_dst, packet.ip_src)
+    return tcp(macs, ips, (packet.dst_port, packet.src_port), flags=flags, seq=seq, ack=ack)
+
+
+def tcp(
+    macs: tuple[int, int],
+    ips: tuple[int, int],
+    ports: tuple[int, int],
+    *,
+    flags: int,
+    seq: int,
+    ack: int = 0,
+    window: int = 0,
+    data: bytes = b"",
+) -> bytes:
+    """A TCP frame without options; `macs`, `ips`, `ports` are (from, to)."""
+    segment = _TCP.pack(*ports, seq, ack, 5 << 4, flags, window, 0, 0) + data
+    pseudo = struct.pack("!IIBBH", *ips, 0, PROTO_TCP, len(segment))
     segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
-    return _ipv4_reply(packet, PROTO_TCP, segment)
+    return _ipv4(macs, ips, PROTO_TCP, segment)
 
 
 def echo_reply(data: bytes, packet: Packet) -> bytes | None:
@@ -172,13 +203,15 @@ def echo_reply(data: bytes, packet: Packet) -> bytes | None:
     if len(message) < 8 or message[:2] != b"\x08\x00":
         return None
     body = b"\x00\x00\x00\x00" + message[4:]
-    return _ipv4_reply(packet, PROTO_ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
+    macs, ips = (packet.eth_dst, packet.eth_src), (packet.ip_dst, packet.ip_src)
+    return _ipv4(macs, ips, PROTO_ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
 
 
-def _ipv4_reply(packet: Packet, proto: int, body: bytes) -> bytes:
-    header = _IPV4.pack(0x45, 0, 20 + len(body), 0, 0x4000, 64, proto, 0, packet.ip_dst, packet.ip_src)
+def _ipv4(macs: tuple[int, int], ips: tuple[int, int], proto: int, body: bytes) -> bytes:
+    """`macs`, `ips`: (from, to)."""
+    header = _IPV4.pack(0x45, 0, 20 + len(body), 0, 0x4000, 64, proto, 0, *ips)
     header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
-    return _ETHERNET.pack(_mac(packet.eth_src), _mac(packet.eth_dst), ETH_IPV4) + header + body
+    return _ETHERNET.pack(_mac(macs[1]), _mac(macs[0]), ETH_IPV4) + header + body
 
 
 def checksum(data: bytes) -> int:
@@ -189,6 +222,14 @@ def checksum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def address(ip: int) -> str:
+    return ".".join(str(byte) for byte in _ip(ip))
+
+
+def mac_text(mac: int) -> str:
+    return _mac(mac).hex(":")
 
 
 def _mac(value: int) -> bytes:

@@ -62,3 +62,4 @@ class Random:
 
 
 POLICIES: Final[Mapping[str, Callable[[random.Random], Policy]]] = {"round_robin": RoundRobin, "random": Random}
+RAMPING: Final = frozenset({"random"})  # policies that heed a member's share, so that it can grow in a slow start

@@ -85,6 +85,27 @@ class Agent:
     def start_controller(self) -> dict[str, Any]:
         return self._json("POST", "/controller/start", {})
 
+    def stop_controller(self) -> None:
+        self._call("DELETE", "/controller").close()
+
+    def pool(self, service: str, server: str, action: str, *, ip: str, weight: int | None = None) -> dict[str, Any]:
+        """Change a pool at run time: add (needs ip), remove, drain, enable, weight (needs weight)."""
+        body = {"ip": ip if action == "add" else None, "weight": weight}
+        given = {key: value for key, value in body.items() if value is not None}
+        return self._json("POST", f"/controller/pool/{service}/{server}/{action}", given)
+
+    def restart_switches(self) -> None:
+        """Open vSwitch is killed and started again; answers when it is back, not when it is connected."""
+        self._call("POST", "/switch/restart", {}).close()
+
+    def server(self, host: str, action: str) -> None:
+        """Stop or start the web servers of `host`."""
+        self._call("POST", "/server", {"host": host, "action": action}).close()
+
+    def flood(self, flood: wire.Flood) -> dict[str, Any]:
+        """Send a flood to its end. Gives {"sent", "seconds"}."""
+        return self._json("POST", "/flood", wire.encode(flood), timeout_s=flood.seconds + ANSWER_S)
+
     def load(self, load: wire.Load) -> Generator[wire.Request | LoadEnd, None, None]:
         """Run a round of requests: each as it ends, LoadEnd at last. Closing the iterator stops the load."""
         longest = load.timeout_s + (1 / load.rate if load.rate else 0)  # silence between two lines

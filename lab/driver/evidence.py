@@ -1,12 +1,12 @@
 """Collects what a run shows, round by round and in all, and fills it into the result.
 
-Rule: a round's own figures are differences of the whole run's, so that both can never tell two stories.
+Rule: every request is counted twice, for its round and for the run, so that both can never tell two stories.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lab.driver.scenario import LoadStep, Scenario
@@ -15,6 +15,7 @@ from lab.driver.verdict import Evidence, both_ends, judge
 from lab.record import Expectation, Result
 from lab.wire import Pings, Request
 
+Status = Mapping[str, Any]  # of the controller, as the supervisor gives it
 COUNTERS = ("packet_ins", "flow_mods", "packet_ins_total", "flow_mods_total")
 
 
@@ -22,11 +23,14 @@ COUNTERS = ("packet_ins", "flow_mods", "packet_ins_total", "flow_mods_total")
 class Round:
     """A load step that has been run, or is being run."""
 
-    number: int  # of the step, from 0, as in `--set steps.0.load…`
+    place: str  # of the step, as in `--set steps.0.load…`: 0, or 0.during.2
     step: LoadStep
     tally: Tally
-    server_hits: dict[str, int] | None = None
-    pings: Pings | None = None
+
+    @property
+    def outcome(self) -> str:
+        sent, answered = self.tally.sent, self.tally.sent - self.tally.failed
+        return f"{answered} of {sent} answered" + (f" ({100 * answered / sent:.1f} %)" if answered < sent else "")
 
 
 class Evidences:
@@ -40,36 +44,47 @@ class Evidences:
         self.server_hits: dict[str, int] | None = None  # of the whole run, as last read
         self.pings: Pings | None = None
         self.dropped = 0
-        self._counters: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+        self._returned: float | None = None
+        self._counting: Status | None = None  # the controller's status when it began to be counted
+        self._counted: list[tuple[Status, Status]] = []  # of each controller that there was: first, last
 
-    def begin_round(self, number: int, step: LoadStep) -> Round:
-        self._rounds.append(Round(number=number, step=step, tally=Tally()))
+    def begin_round(self, place: str, step: LoadStep) -> Round:
+        self._rounds.append(Round(place=place, step=step, tally=Tally()))
+        self._rounds[-1].tally.returned(self._returned)
         return self._rounds[-1]
 
-    def add(self, request: Request) -> None:
-        running = self._rounds[-1]
-        running.tally.add(running.step.service, request)
-        self._whole.add(running.step.service, request)
+    def add(self, running: Round, request: Request) -> None:
+        for tally in (running.tally, self._whole):
+            tally.add(running.step.service, request)
 
-    def end_round(self, server_hits: dict[str, int]) -> None:
-        before = self.server_hits or {}
-        self._rounds[-1].server_hits = {host: count - before.get(host, 0) for host, count in server_hits.items()}
-        self.server_hits = server_hits
+    def returned(self, moment: float) -> None:
+        """Controller or switch came back at this Unix time."""
+        self._returned = moment
+        for tally in (self._whole, *(one.tally for one in self._rounds)):
+            tally.returned(moment)
 
-    def set_counters(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        self._counters = (before, after)
+    def begin_counting(self, status: Status) -> None:
+        """status: a controller's, before what is to be counted; without statistics it begins at 0."""
+        self._counting = status
+
+    def end_counting(self, status: Status) -> None:
+        """status: the same controller's, after. One that was not begun with is none of ours, or dead already."""
+        if self._counting is not None and status.get("running"):
+            self._counted.append((self._counting, status))
+        self._counting = None
 
     @property
     def whole(self) -> Evidence:
-        return self._whole.evidence(self._weights, self.server_hits, self.pings)
+        seen = self._whole.evidence(self._weights, self.server_hits, self.pings)
+        return replace(seen, memory_growth_mb=self._memory_growth_mb())
 
     def expectations(self) -> list[Expectation]:
         """Each round's own, then the whole run's, then that both ends agree."""
         found: list[Expectation] = []
         for one in self._rounds:
             if one.step.expect is not None:
-                seen = one.tally.evidence(self._weights, one.server_hits, one.pings)
-                found += judge(one.step.expect, seen, prefix=f"steps.{one.number}.")
+                seen = one.tally.evidence(self._weights, None)
+                found += judge(one.step.expect, seen, prefix=f"steps.{one.place}.")
         found += judge(self._whole_expect(), self.whole)
         return [*found, both_ends(self.whole)] if self._scenario.rounds else found
 
@@ -93,8 +108,19 @@ class Evidences:
         result.latency_ms = latency_ms(whole)
         result.dropped = self.dropped
         result.pingall_loss = self.pings.loss_percent if self.pings else None
-        if self._counters:
-            result.controller = {key: _difference(key, *self._counters) for key in COUNTERS}
+        if self._counted:
+            result.controller = {key: self._count(key) for key in COUNTERS}
+            result.controller_memory_mb_growth = self._memory_growth_mb()
+
+    def _count(self, key: str) -> int | None:
+        parts = [_difference(key, first.get("statistics"), last.get("statistics")) for first, last in self._counted]
+        return None if None in parts else sum(part or 0 for part in parts)
+
+    def _memory_growth_mb(self) -> float | None:
+        """Of the controller that grew most, from where it was counted first to its peak."""
+        pairs = [(first.get("rss_mb"), last.get("rss_peak_mb")) for first, last in self._counted]
+        grown = [round(peak - rss, 1) for rss, peak in pairs if rss is not None and peak is not None]
+        return max(grown, default=None)
 
     def _whole_expect(self) -> Any:
         """A scenario that sends nothing isn't asked how many of its requests failed: that has a default."""
@@ -102,9 +128,10 @@ class Evidences:
         return expect if self._scenario.rounds else expect.model_copy(update={"failed": None})
 
 
-def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
-    """None where the engine can't tell, or began to count anew."""
-    first, last = before.get(key), after.get(key)
+def _difference(key: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> int | None:
+    """None where the engine can't tell, or began to count anew. One without a beginning began at 0."""
+    first = 0 if before is None else before.get(key)
+    last = (after or {}).get(key)
     if first is None or last is None or last < first:
         return None
     return int(last - first)

@@ -12,20 +12,19 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Final
+from typing import Any, Final
 
 from lab.driver.backends import registry
 from lab.driver.errors import LabError, UsageError
 from lab.driver.evidence import Evidences
 from lab.driver.guard import Guard, Interrupted, TimeLimit
 from lab.driver.plan import Plan
+from lab.driver.player import Player
 from lab.driver.progress import Screen
-from lab.driver.scenario import LinkStep, LoadStep, Scenario, Step, WaitStep
+from lab.driver.scenario import Scenario
 from lab.driver.session import Session
-from lab.record import BROKEN, FAILED, INTERRUPTED, PASSED, SCENARIO, RequestLog, Result, RunFolder
-from lab.wire import Request
+from lab.record import BROKEN, FAILED, INTERRUPTED, PASSED, SCENARIO, Result, RunFolder
 
-CHECK_EVERY_S: Final = 0.25  # while requests fail: is the controller still alive?
 TRACE: Final = "driver-trace.txt"
 
 
@@ -41,7 +40,6 @@ class Run:
         self._session: Session | None = None
         self.plan: Plan | None = None
         self._began = time.monotonic()
-        self._next_check = 0.0
         self.caught = False  # a signal asked us to end, perhaps when all but the clean-up was done
         self.result = Result(
             scenario=scenario.name,
@@ -108,54 +106,13 @@ class Run:
 
     def _do_steps(self) -> None:
         session = self._need_session()
-        session.agent.clear_hits()
-        before = session.statistics()
         with self._folder.requests() as log:
-            for number, step in enumerate(self._scenario.steps):
-                self._do_step(number, step, log)
-        self._evidence.set_counters(before, session.statistics())
+            player = Player(self._scenario, session, self._evidence, log, self._screen, self._step)
+            player.play()
         if self._scenario.needs_pingall:
             self._screen.phase(f"{self._scenario.name}: every host pings every other")
             with self._step("pingall"):
                 self._evidence.pings = session.agent.pingall()
-
-    def _do_step(self, number: int, step: Step, log: RequestLog) -> None:
-        session = self._need_session()
-        with self._step(describe(step)):
-            if isinstance(step, LoadStep):
-                self._load(number, step, log)
-            elif isinstance(step, LinkStep):
-                session.agent.link(step.state, host=step.host, between=step.between)
-            else:
-                assert isinstance(step, WaitStep)
-                self._screen.phase(f"{self._scenario.name}: waiting until {step.server} is {step.state}")
-                session.wait_for_server(step.server, step.state, step.timeout_s)
-
-    def _load(self, number: int, step: LoadStep, log: RequestLog) -> None:
-        session = self._need_session()
-        running = self._evidence.begin_round(number, step)
-        several = f" step {number}" if len(self._scenario.steps) > 1 else ""
-        self._screen.begin_round(self._scenario.name + several, step)
-        with contextlib.closing(session.agent.load(step.load)) as stream:
-            for item in stream:
-                if not isinstance(item, Request):
-                    self._evidence.dropped += item.dropped
-                    continue
-                log.add(item)
-                self._evidence.add(item)
-                self._screen.request(item)
-                if not item.ok:
-                    self._check_controller()
-        self._screen.end_round()
-        self._evidence.end_round(session.server_hits(self._evidence.whole.hits))
-        if step.expect is not None and step.expect.pingall_loss is not None:
-            running.pings = session.agent.pingall()
-
-    def _check_controller(self) -> None:
-        """Raises LabError when it has died, so that a load of thousands needn't fail to its end."""
-        if time.monotonic() >= self._next_check:
-            self._need_session().statistics()
-            self._next_check = time.monotonic() + CHECK_EVERY_S
 
     def _give_up(self, error: BaseException, guard: Guard) -> None:
         """Verdict and sentence for whatever ended the run early."""
@@ -231,20 +188,12 @@ class Run:
             self.result.timing_s[phase] = round(time.monotonic() - began, 3)
 
     @contextlib.contextmanager
-    def _step(self, what: str) -> Iterator[None]:
-        entry = {"what": what, "started_s": round(time.monotonic() - self._began, 3), "ended_s": None}
+    def _step(self, what: str) -> Iterator[dict[str, Any]]:
+        """An entry in the result for something that is done now; what came of it may be added as `outcome`."""
+        entry: dict[str, Any] = {"what": what, "started_s": round(time.monotonic() - self._began, 3), "ended_s": None}
         self.result.steps.append(entry)
-        yield
+        yield entry
         entry["ended_s"] = round(time.monotonic() - self._began, 3)
-
-
-def describe(step: Step) -> str:
-    """A step in a few words."""
-    if isinstance(step, LoadStep):
-        return f"load {step.service}"
-    if isinstance(step, LinkStep):
-        return f"link {step.host or '-'.join(step.between or ())} {step.state}"
-    return f"wait for {step.server} {step.state}"
 
 
 def free_name(scenario: str, keep: bool) -> str:

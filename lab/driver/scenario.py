@@ -5,16 +5,15 @@
     Scenario: name, about, path, steps, rounds, requests, expect, needs_pingall, time_limit_s, engine, mode, policy,
               policies, servers, model, network() -> wire.Network, controller(verbose=False) -> wire.Controller,
               dump() -> str (YAML)
-    LoadStep(load, service, expect), LinkStep(state, host, between), WaitStep(server, state, timeout_s)
-    Expect, StepExpect (hits, tolerance, share, share_tolerance, chi_square, failed, latency_ms, pingall_loss),
-              Range(min, max), Latency(connect, total), Percentiles(p50, p95, p99)
+    Step, LoadStep and the other kinds: see steps.py
+    Expect, StepExpect and what they hold: see scenario_steps.py
     json_schema() -> dict
 
 Rule: whoever holds a Scenario holds one that is sound: complete (all defaults and overrides filled in) and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,17 +23,10 @@ from pydantic import BaseModel
 
 from lab import wire
 from lab.driver.scenario_file import read_scenario, resolve
-from lab.driver.scenario_model import (
-    Expect,
-    Latency,
-    Load,
-    Percentiles,
-    Range,
-    ScenarioModel,
-    StepExpect,
-    json_schema,
-)
+from lab.driver.scenario_model import ScenarioModel, json_schema
 from lab.driver.scenario_source import write_yaml
+from lab.driver.scenario_steps import Expect, Latency, Percentiles, Range, StepExpect
+from lab.driver.steps import LinkStep, LoadStep, PoolStep, Step, WaitStep, steps_of
 
 __all__ = [
     "Expect",
@@ -51,36 +43,6 @@ __all__ = [
     "load",
     "resolve",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadStep:
-    """A round of requests to `service`, and what it alone must show (None: no more than the whole run must)."""
-
-    load: wire.Load
-    service: str
-    expect: StepExpect | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkStep:
-    """Take a link down or up: `host`'s, or the one `between` two switches. Exactly one of the two is set."""
-
-    state: str  # up, down
-    host: str | None = None
-    between: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaitStep:
-    """Wait until the balancer holds `server` for `state`."""
-
-    server: str
-    state: str  # up, down
-    timeout_s: float = 10.0
-
-
-Step = LoadStep | LinkStep | WaitStep
 
 
 @dataclass(frozen=True)
@@ -135,13 +97,13 @@ class Scenario:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """What to do, in order; never empty: a scenario without steps is one round."""
-        if not self.model.steps:
-            return (self._load_step(self.model.load),)
-        return tuple(self._step(step) for step in self.model.steps)
+        return steps_of(self.model)
 
     @property
     def rounds(self) -> tuple[LoadStep, ...]:
-        return tuple(step for step in self.steps if isinstance(step, LoadStep))
+        """Every load, those that run during another right behind it."""
+        loads = [step for step in self.steps if isinstance(step, LoadStep)]
+        return tuple(found for load in loads for found in (load, *load.rounds))
 
     @property
     def requests(self) -> int | None:
@@ -227,23 +189,17 @@ class Scenario:
                     response_bytes=self.model.servers.response_bytes,
                     delay_ms=server.delay_ms if server else 0,
                 )
+        for host, port in self._joining():
+            kind, size = self.model.servers.kind, self.model.servers.response_bytes
+            late = wire.HttpServer(host=host, port=port, kind=kind, response_bytes=size)
+            found.setdefault((host, port), late)
         return tuple(found.values())
 
-    def _step(self, step: Any) -> Step:
-        if step.load:
-            return self._load_step(step.load)
-        if step.link:
-            between = tuple(step.link.between) if step.link.between else None
-            return LinkStep(state=step.link.state, host=step.link.host, between=between)
-        return WaitStep(server=step.wait.server, state=step.wait.state, timeout_s=step.wait.timeout_s)
-
-    def _load_step(self, load: Load) -> LoadStep:
-        name = load.service or ""
-        service = self.model.services[name]
-        values: Mapping[str, Any] = load.model_dump(exclude={"service", "expect", "clients"})
-        url = f"http://{service.ip}:{service.port}/"
-        sent = wire.Load(clients=tuple(load.clients), url=url, **values)
-        return LoadStep(load=sent, service=name, expect=getattr(load, "expect", None))
+    def _joining(self) -> list[tuple[str, int]]:
+        """Host and port of each server that a step adds to a pool: it must answer by then."""
+        during = [action for step in self.rounds for action in step.during]
+        added = [step for step in (*self.steps, *during) if isinstance(step, PoolStep) and step.action == "add"]
+        return [(step.server, self.model.services[step.service].port) for step in added]
 
 
 def load(

@@ -6,60 +6,19 @@ left out, since what it would say follows from an error that is reported already
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from lab.agent.web_server import slow_parameters
 from lab.driver import topology
 from lab.driver.scenario_findings import Finding
-from lab.driver.scenario_model import POLICIES_KEPT, Load, ScenarioModel, Server, StepExpect
+from lab.driver.scenario_model import POLICIES_KEPT
+from lab.driver.scenario_plan import At, Plan
+from lab.driver.scenario_step_checks import check_one_thing, check_recoveries, check_steps, check_time
+from lab.driver.scenario_steps import Load, StepExpect
 from lab.driver.wording import alternatives, listing, quote
 
 MIN_EXPECTED: Final = 5  # hits per server below which the chi-square approximation is worth nothing (Cochran)
-At = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A scenario as given and as completed."""
-
-    given: ScenarioModel
-    model: ScenarioModel
-    policy_asked: bool = False  # by --policy: even the default then is a wish
-    damaged: Sequence[At] = ()  # paths of values that were in error, reported, and so left out of both
-
-    @cached_property
-    def hosts(self) -> dict[str, Any]:
-        return topology.named_hosts(self.model.topology)
-
-    @cached_property
-    def loads(self) -> list[tuple[At, Load]]:
-        """Each load with its path."""
-        if not self.model.steps:
-            return [(("load",), self.model.load)]
-        return [(("steps", i, "load"), step.load) for i, step in enumerate(self.model.steps) if step.load]
-
-    @cached_property
-    def servers(self) -> dict[str, Mapping[str, Server | None]]:
-        """Service → its servers."""
-        found = {name: service.servers for name, service in self.model.services.items()}
-        return {name: servers for name, servers in found.items() if isinstance(servers, dict)}
-
-    @cached_property
-    def all_servers(self) -> list[str]:
-        return list(dict.fromkeys(name for pool in self.servers.values() for name in pool))
-
-    def unknown_host(self, name: str, at: At, *, on_key: bool = False) -> Iterator[Finding]:
-        if name not in self.hosts:
-            yield Finding(at, f"unknown host {quote(name)}{alternatives(name, self.hosts)}", "unknown-host", on_key)
-
-    def not_a_server(self, name: str, pool: list[str], at: At, *, on_key: bool = False) -> Iterator[Finding]:
-        if name not in self.hosts:
-            yield from self.unknown_host(name, at, on_key=on_key)
-        elif name not in pool:
-            known = listing(server for server in pool if server in self.hosts)
-            yield Finding(at, f"{quote(name)} is no server: the servers are {known}", "no-server", on_key)
 
 
 def _topology(check: Callable[[Any, Any], Iterator[Finding]]) -> Callable[[Plan], Iterator[Finding]]:
@@ -138,6 +97,9 @@ def check_stock(plan: Plan) -> Iterator[Finding]:
         return
     if len(plan.model.services) > 1:
         yield Finding(("services",), "engine stock balances a single service", "stock")
+    for at, action in plan.actions:
+        if action.pool:
+            yield Finding((*at, "pool"), "engine stock's pool can't be changed while it works", "stock")
     if plan.model.controller.mode != "reactive":
         yield Finding(("controller", "mode"), "engine stock has no modes: leave mode out", "stock")
     for name, service in plan.model.services.items():
@@ -154,8 +116,24 @@ def check_load(plan: Plan) -> Iterator[Finding]:
         if load.service not in plan.servers:
             known = alternatives(load.service or "", plan.servers)
             yield Finding((*at, "service"), f"unknown service {quote(load.service)}{known}", "unknown-service")
+        yield from _check_download(plan, load, at)
         if load.requests is None and load.duration_s is None:
             yield Finding(at, "the load would never end: give requests, duration_s or both", "endless")
+
+
+def _check_download(plan: Plan, load: Load, at: At) -> Iterator[Finding]:
+    """Only the Python server is slow on purpose, and a client must be patient enough for it."""
+    if load.path.partition("?")[0] != "/slow":
+        return
+    if plan.model.servers.kind != "python":
+        yield Finding((*at, "path"), f"{plan.model.servers.kind} has no /slow: use kind: python", "download")
+    wanted = slow_parameters(load.path)
+    if wanted is None:
+        text = "a download is /slow?seconds=S&bytes=B: 0 to 3600 seconds, 0 to 100,000,000 bytes"
+        yield Finding((*at, "path"), text, "download")
+    elif wanted[0] >= load.timeout_s:
+        text = f"the download takes {wanted[0]:g} s, and its client gives up after {load.timeout_s:g}: raise timeout_s"
+        yield Finding((*at, "path"), text, "time")
 
 
 def check_paths(plan: Plan) -> Iterator[Finding]:
@@ -220,55 +198,6 @@ def _inside(address: str, network: ipaddress.IPv4Network) -> bool:
     return ipaddress.IPv4Address(address) in network and ipaddress.IPv4Address(address) not in ends
 
 
-def check_steps(plan: Plan) -> Iterator[Finding]:
-    """`load` or `steps`; each step does something to what is there."""
-    if plan.model.steps and "load" in plan.given.model_fields_set:
-        yield Finding(
-            ("load",), '"load" and "steps" exclude each other: put the load into a step', "load-and-steps", True
-        )
-    for index, step in enumerate(plan.model.steps):
-        at: At = ("steps", index)
-        if step.link:
-            yield from _check_link(plan, step.link, (*at, "link"))
-        if step.wait:
-            yield from plan.not_a_server(step.wait.server, plan.all_servers, (*at, "wait", "server"))
-
-
-def check_one_thing(plan: Plan) -> Iterator[Finding]:
-    """A step is one thing; but one that lost a part to an error may have been."""
-    maimed = {path[1] for path in plan.damaged if path[0] == "steps" and len(path) == 3}
-    for index, step in enumerate(plan.model.steps):
-        if index not in maimed and sum(part is not None for part in (step.load, step.link, step.wait)) != 1:
-            yield Finding(("steps", index), "a step is exactly one of load, link, wait", "step")
-
-
-def _check_link(plan: Plan, link: Any, at: At) -> Iterator[Finding]:
-    if (link.host is None) == (link.between is None):
-        yield Finding(at, "a link is either a host's (host: h2) or between two switches (between: [s1, s2])", "step")
-    elif link.host is not None:
-        yield from plan.unknown_host(link.host, (*at, "host"))
-    elif sorted(link.between) not in [sorted(known) for known in plan.model.topology.links or []]:
-        known = listing("-".join(link) for link in plan.model.topology.links or [])
-        text = f"no link joins {quote(link.between[0])} and {quote(link.between[1])}; known: {known or 'none'}"
-        yield Finding((*at, "between"), text, "unknown-link")
-
-
-def check_time(plan: Plan) -> Iterator[Finding]:
-    """What the loads take at least must fit into the time limit."""
-    least = sum(_least_seconds(load) for _, load in plan.loads)
-    if least >= plan.model.time_limit_s:
-        text = f"the loads alone take {least:g} s, time_limit_s is {plan.model.time_limit_s:g}"
-        yield Finding(("time_limit_s",), text, "time")
-
-
-def _least_seconds(load: Load) -> float:
-    """It ends with its requests or its duration, whichever comes first; without a rate, requests may take no time."""
-    if load.requests is None:
-        return load.duration_s or 0.0
-    by_rate = load.requests / load.rate if load.rate else 0.0
-    return min(by_rate, load.duration_s or by_rate)
-
-
 def check_expect(plan: Plan) -> Iterator[Finding]:
     """Expectations are about servers, can be judged, and don't contradict themselves."""
     if "expect" in plan.given.model_fields_set:
@@ -276,7 +205,7 @@ def check_expect(plan: Plan) -> Iterator[Finding]:
     for at, load in plan.loads:
         expect = getattr(load, "expect", None)
         if expect:
-            pool = list(plan.servers.get(load.service or "", plan.all_servers))
+            pool = plan.members(load.service or "") or plan.all_servers
             yield from _check_expect(plan, expect, pool, (*at, "expect"))
             if expect.pingall_loss is not None:
                 text = 'pings are sent after all steps: "pingall_loss" belongs into the scenario\'s own expect'
@@ -336,7 +265,8 @@ HOSTS: Final = ("topology.hosts", "topology.hosts.*")
 SWITCHES: Final = tuple(f"topology.{key}" for key in ("switches", "switches.*", "kind", "depth", "fanout"))
 LINKS: Final = (*SWITCHES, "topology.links", "topology.links.*")
 POOLS: Final = ("services", "services.*", "services.*.servers", "services.*.servers.*")
-ROUNDS: Final = ("load", "load.*", "steps", "steps.*", "steps.*.load", "steps.*.load.*")
+DURING: Final = tuple(f"steps.*.load.during.*{rest}" for rest in ("", ".load", ".load.*"))
+ROUNDS: Final = ("load", "load.*", "steps", "steps.*", "steps.*.load", "steps.*.load.*", *DURING)
 SOUND: Final = ("topology.**", "services.**")  # nothing at all may be wrong there
 CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the keys it builds on
     (_topology(topology.check_shape), LINKS),
@@ -351,9 +281,10 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_policies, ("controller.mode", "controller.engine")),
     (check_stock, ("controller.engine",)),
     (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),
-    (check_one_thing, ("steps.*",)),
+    (check_one_thing, ("steps.*", "steps.*.load.during.*")),
     (check_steps, (*HOSTS, *POOLS, *LINKS)),
     (check_time, ("time_limit_s", *ROUNDS)),
+    (check_recoveries, ("expect", "steps.**")),
     (check_expect, (*HOSTS, *POOLS, *ROUNDS)),
     (check_chi_square, (*POOLS, *ROUNDS)),
     (check_paths, (*SOUND, *ROUNDS)),

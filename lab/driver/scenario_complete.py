@@ -4,21 +4,25 @@ Rule: completing a complete scenario changes nothing, so what a run writes down 
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from lab.driver import topology
-from lab.driver.scenario_model import Expect, Load, ScenarioModel, Server, Service, Step, StepLoad
+from lab.driver.scenario_model import ScenarioModel, Server, Service, Topology
+from lab.driver.scenario_steps import Action, Expect, Load, Round, Step, StepLoad
 
 AnyLoad = TypeVar("AnyLoad", bound=Load)
+AnyStep = TypeVar("AnyStep", bound=Action)
 
 
 def complete(given: ScenarioModel) -> ScenarioModel:
     services = {name: _service(service) for name, service in given.services.items()}
     first = next(iter(services))
-    steps = [_step(step, first) for step in given.steps]
+    network = topology.complete(given.topology)
+    steps = [_step(step, first, _bystander(network, services)) for step in given.steps]
     model = given.model_copy(
         update={
-            "topology": topology.complete(given.topology),
+            "topology": network,
             "services": services,
             "load": _load(given.load, first),
             "steps": steps,
@@ -34,8 +38,26 @@ def _service(given: Service) -> Service:
     )
 
 
-def _step(given: Step, service: str) -> Step:
-    return given.model_copy(update={"load": _load(given.load, service)}) if given.load else given
+def _bystander(network: Topology, services: Mapping[str, Service]) -> str | None:
+    """The last host that serves nothing."""
+    busy = {name for service in services.values() for name in service.servers}
+    return next((name for name in reversed(topology.named_hosts(network)) if name not in busy), None)
+
+
+def _step(given: AnyStep, service: str, bystander: str | None) -> AnyStep:
+    changes: dict[str, Any] = {}
+    if given.load:
+        load = changes["load"] = _load(given.load, service)
+        if isinstance(load, StepLoad):
+            during = [_step(action, service, bystander) for action in load.during]
+            changes["load"] = load.model_copy(update={"during": during})
+    if given.pool:
+        weight = given.pool.weight or (1 if given.pool.action == "add" else None)
+        changes["pool"] = given.pool.model_copy(update={"service": given.pool.service or service, "weight": weight})
+    if given.flood:
+        sender = {"service": given.flood.service or service, "host": given.flood.host or bystander}
+        changes["flood"] = given.flood.model_copy(update=sender)
+    return given.model_copy(update=changes)
 
 
 def _load(given: AnyLoad, service: str) -> AnyLoad:
@@ -47,7 +69,7 @@ def _load(given: AnyLoad, service: str) -> AnyLoad:
 def _expect(given: ScenarioModel, model: ScenarioModel) -> Expect:
     """No failed request, unless the steps say how many may fail; and turns that work out even where nothing is said."""
     expect = given.expect
-    rounds = [step.load for step in given.steps if step.load]
+    rounds = [load for step in given.steps for load in _rounds(step)]
     if "failed" not in expect.model_fields_set and any(_says_failed(load) for load in rounds):
         expect = expect.model_copy(update={"failed": None})
     if "expect" not in given.model_fields_set and not given.steps:
@@ -55,8 +77,13 @@ def _expect(given: ScenarioModel, model: ScenarioModel) -> Expect:
     return expect
 
 
-def _says_failed(load: StepLoad) -> bool:
-    return load.expect is not None and load.expect.failed is not None
+def _rounds(step: Step) -> list[Round]:
+    return [step.load, *(action.load for action in step.load.during if action.load)] if step.load else []
+
+
+def _says_failed(load: Round) -> bool:
+    expect = load.expect
+    return expect is not None and (expect.failed is not None or expect.success is not None)
 
 
 def _even_hits(model: ScenarioModel) -> dict[str, int]:

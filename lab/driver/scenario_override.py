@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lab.driver.scenario_model import MAX_HOSTS, Load
+from lab.driver.scenario_model import MAX_HOSTS
 from lab.driver.scenario_source import Node, Path, Place, Source, names, read_yaml
+from lab.driver.scenario_steps import Load
 from lab.driver.wording import quote
 
 # Where a short form or a default stands for a mapping: path → what holds when nothing is given

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from lab.driver.scenario_checks import Plan, run_checks
+from lab.driver.scenario_checks import run_checks
 from lab.driver.scenario_complete import complete
 from lab.driver.scenario_findings import Finding
 from lab.driver.scenario_model import ScenarioModel
+from lab.driver.scenario_plan import Plan
 from lab.driver.scenario_source import Node, Path, Place, Source
 from lab.driver.wording import alternatives, nearest, quote
 

@@ -35,6 +35,7 @@ class Session:
         self.agent: Agent = Agent(lab.url, lab.token)
         self.network: dict[str, Any] = {}  # the agent's answer: datapath, versions
         self.controller: dict[str, Any] = {}  # the supervisor's: engine, versions
+        self._ended = False  # the controller, by a step: that it is dead is no news
 
     def build(self, plan: Plan) -> None:
         """Network and controller up and connected, and every server found to be up."""
@@ -52,17 +53,36 @@ class Session:
         unknown = dict.fromkeys(("open_vswitch", "mininet", "pox", "os_ken"))
         return {**unknown, **self.network.get("versions", {}), **self.controller.get("versions", {})}
 
-    def statistics(self) -> dict[str, Any]:
-        """The engine's own counters. Raises LabError: it has died."""
+    def status(self) -> dict[str, Any]:
+        """What the supervisor says of the controller. Raises LabError: it has died, and not by a step."""
         status = self.agent.controller()
-        if sentence := _death(status):
+        if (sentence := _death(status)) and not self._ended:
             raise LabError(self._with_last_words(sentence))
-        return status.get("statistics") or {}
+        return status
+
+    def end_controller(self, *, kill: bool) -> None:
+        """As a crash would (kill -9), or in order."""
+        self._ended = True
+        if kill:
+            self.agent.kill_controller()
+        else:
+            self.agent.stop_controller()
+
+    def start_controller(self) -> None:
+        """Start it again, as it was configured; it listens then, and the switches come by themselves."""
+        self.agent.start_controller()
+        self._ended = False
 
     def wait_for_server(self, server: str, state: str, seconds: float) -> None:
         """Until every service that has it holds `server` for `state`. Raises LabError after `seconds`."""
         if not wait_until(lambda: self._states().get(server) == {state}, seconds):
             raise LabError(f"{server} was not held for {state} after {seconds:g} s")
+
+    def wait_for_switch(self, switch: str, state: str, seconds: float) -> None:
+        """Until `switch` is connected (up) or not (down). Raises LabError after `seconds`."""
+        wanted = state == "up"
+        if not wait_until(lambda: self.agent.network()["connected"].get(switch) is wanted, seconds):
+            raise LabError(f"{switch} was {'not' if wanted else 'still'} connected after {seconds:g} s")
 
     def server_hits(self, at_least: Mapping[str, int]) -> dict[str, int]:
         """Requests in each server's own log, once they are all there: no fewer than its clients have seen answered."""
@@ -78,7 +98,7 @@ class Session:
     def explain(self, error: LabError) -> str:
         """What `error` comes from, in one sentence."""
         with contextlib.suppress(LabError):
-            sentence = _death(self.agent.controller())
+            sentence = None if self._ended else _death(self.agent.controller())
             return self._with_last_words(sentence) if sentence else str(error)
         if wait_until(lambda: not self.lab.alive(), DEATH_S):
             return f"the lab ended during the run: {self.lab.why_dead()}"
@@ -95,7 +115,8 @@ class Session:
     def _states(self) -> dict[str, set[str]]:
         """Server → the states that its services hold it for."""
         states: dict[str, set[str]] = {}
-        for service in (self.statistics().get("services") or {}).values():
+        statistics = self.status().get("statistics") or {}
+        for service in (statistics.get("services") or {}).values():
             for server, facts in service["servers"].items():
                 states.setdefault(server, set()).add(facts["state"])
         return states

@@ -15,6 +15,9 @@ class Tally:
         self.sent = 0
         self.failed = 0
         self.by_service: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.by_client: defaultdict[str, dict[str, set[str]]] = defaultdict(dict)  # service → client → its servers
+        self.recovered_s: float | None = None
+        self._returned: float | None = None
         self._connect_ms: list[float] = []
         self._total_ms: list[float] = []
 
@@ -26,8 +29,20 @@ class Tally:
         self._total_ms.append(request.total_ms)
         if request.connect_ms is not None:
             self._connect_ms.append(request.connect_ms)
+            self._note_recovery(request, request.connect_ms)
         if request.server is not None:
             self.by_service[service][request.server] += 1
+            self.by_client[service].setdefault(request.client, set()).add(request.server)
+
+    def returned(self, moment: float | None) -> None:
+        """At this Unix time controller or switch came back: how soon does a new connection succeed?"""
+        self._returned, self.recovered_s = moment, None
+
+    def _note_recovery(self, request: Request, connect_ms: float) -> None:
+        """A connection that was there before has nothing to recover."""
+        if self._returned is not None and request.time + connect_ms / 1000 > self._returned:
+            ended = request.time + request.total_ms / 1000
+            self.recovered_s = min(ended - self._returned, self.recovered_s or float("inf"))
 
     def evidence(
         self,
@@ -44,6 +59,8 @@ class Tally:
             connect_ms=sorted(self._connect_ms),
             total_ms=sorted(self._total_ms),
             pings=pings,
+            by_client=self.by_client,
+            recovered_s=self.recovered_s,
         )
 
 

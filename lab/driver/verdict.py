@@ -6,7 +6,7 @@ never fetched, so that every rule can be tested with plain numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,9 @@ class Evidence:
     connect_ms: Sequence[float] = ()  # sorted; of answered requests
     total_ms: Sequence[float] = ()
     pings: Pings | None = None
+    by_client: Mapping[str, Mapping[str, Set[str]]] = field(default_factory=dict)  # service → client → its servers
+    recovered_s: float | None = None  # from the last start of controller or switch to the first new connection's end
+    memory_growth_mb: float | None = None  # of the controller
 
     @property
     def ok(self) -> int:
@@ -51,7 +54,7 @@ class Evidence:
 
 def judge(expect: StepExpect, evidence: Evidence, prefix: str = "") -> list[Expectation]:
     """Every expectation in `expect`, in a fixed order. `prefix` (`steps.1.`) goes before each name."""
-    checks = (_hits, _shares, _chi_square, _failed, _latency, _pingall)
+    checks = (_hits, _shares, _chi_square, _sticky, _failed, _success, _recovery, _latency, _pingall, _memory)
     found = [check for run in checks for check in run(expect, evidence)]
     return [Expectation(name=prefix + name, passed=passed, detail=detail) for name, passed, detail in found]
 
@@ -140,6 +143,51 @@ def _failed(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:
     limit = f"at most {expect.failed}" if expect.failed else "0"
     exact = passed and not expect.failed
     yield "failed", passed, "0 = 0" if exact else f"{evidence.failed}, expected {limit}"
+
+
+def _success(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:
+    if expect.success is None:
+        return
+    if not evidence.sent:
+        yield "success", False, NO_REQUEST
+        return
+    found = evidence.ok / evidence.sent
+    detail = f"{found:.4g} ({evidence.ok} of {evidence.sent}), expected at least {expect.success:g}"
+    yield "success", found >= expect.success, detail
+
+
+def _sticky(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:
+    """A client is to keep its server within a service; two services may well send it to two."""
+    if not expect.sticky:
+        return
+    seen = [(client, servers) for pool in evidence.by_client.values() for client, servers in pool.items()]
+    if not seen:
+        yield "sticky", False, NO_ANSWER
+        return
+    torn = [f"{client} saw {', '.join(sorted(servers))}" for client, servers in seen if len(servers) > 1]
+    more = f" and {len(torn) - 3} more" if len(torn) > 3 else ""
+    yield "sticky", not torn, "; ".join(torn[:3]) + more if torn else f"{len(seen)} clients, each with one server"
+
+
+def _recovery(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:
+    limit, found = expect.recovered_within_s, evidence.recovered_s
+    if limit is None:
+        return
+    if found is None:
+        yield "recovered_within_s", False, "no data: no new connection succeeded after the start"
+    else:
+        yield "recovered_within_s", found <= limit, f"{found:.2f} s, expected at most {limit:g} s"
+
+
+def _memory(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:
+    limit, found = getattr(expect, "controller_memory_mb_growth", None), evidence.memory_growth_mb
+    if limit is None:
+        return
+    name = "controller_memory_mb_growth"
+    if found is None:
+        yield name, False, "no data: the controller's memory could not be read"
+    else:
+        yield name, found <= limit, f"{found:.1f} MB, expected at most {limit:g} MB"
 
 
 def _latency(expect: StepExpect, evidence: Evidence) -> Iterator[Check]:

@@ -23,6 +23,14 @@ class ControlError(Exception):
     """The engine refused, or isn't there; the text is one sentence."""
 
 
+class Refused(ControlError):
+    """The engine is well, but what was asked is wrong; `kind` says how: unknown (a name), conflict or wrong."""
+
+    def __init__(self, sentence: str, kind: str) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
 def serve(path: str, operations: Mapping[str, Operation]) -> None:
     """Serve `operations` (name -> function of keyword arguments) at `path`, in a thread of its own."""
     if os.path.exists(path):
@@ -52,12 +60,17 @@ def _answer(line: bytes, operations: Mapping[str, Operation]) -> dict[str, Any]:
     """Never raises: whatever is wrong with a request is told to the one who sent it."""
     try:
         request = json.loads(line)
-        operation = operations[request["op"]]
-        return {"ok": operation(**request.get("args", {}))}
+        operation, args = operations[request["op"]], request.get("args", {})
     except KeyError as error:
         return {"error": f"unknown operation or name {error}"}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         return {"error": str(error)}
+    try:
+        return {"ok": operation(**args)}
+    except TypeError as error:
+        return {"error": str(error)}
+    except ValueError as error:
+        return {"error": str(error), "kind": getattr(error, "kind", "wrong")}
 
 
 def ask(path: str, operation: str, timeout: float = 2.0, **args: Any) -> Any:
@@ -71,6 +84,8 @@ def ask(path: str, operation: str, timeout: float = 2.0, **args: Any) -> Any:
                 answer = json.loads(stream.readline(MAX_LINE) or b'{"error": "the engine hung up"}')
     except (OSError, ValueError) as error:
         raise ControlError(f"the engine doesn't answer: {error}") from error
+    if "kind" in answer:
+        raise Refused(answer["error"], answer["kind"])
     if "error" in answer:
         raise ControlError(answer["error"])
     return answer["ok"]

@@ -61,6 +61,7 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "eth_dst": (0, 1, 6),
     "eth_src": (0, 2, 6),
     "eth_type": (0, 3, 2),
+    "vlan_tci": (0, 4, 2),
     "ip_proto": (0, 6, 1),
     "ip_src": (0, 7, 4),
     "ip_dst": (0, 8, 4),

@@ -69,6 +69,10 @@ class OsKenBalancer(app_manager.OSKenApp):
         if not message.flags & message.datapath.ofproto.OFPMPF_REPLY_MORE:
             self._board.rules_found(message.datapath.id, self._found.pop(message.datapath.id))
 
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
+    def _error(self, event: Any) -> None:
+        self._board.switch_error(event.msg.datapath.id, event.msg.type, event.msg.code)
+
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _port_status(self, event: Any) -> None:
         message = event.msg

@@ -49,6 +49,10 @@ class PoxBalancer:
     def _handle_FlowStatsReceived(self, event: Any) -> None:
         self._board.rules_found(event.dpid, [rule.cookie for rule in event.stats])
 
+    def _handle_ErrorIn(self, event: Any) -> None:
+        event.should_log = False  # POX would log each, and at length
+        self._board.switch_error(event.dpid, event.ofp.type, event.ofp.code)
+
     def _handle_PortStatus(self, event: Any) -> None:
         port = event.ofp.desc
         down = event.deleted or port.config & of.OFPPC_PORT_DOWN or port.state & of.OFPPS_LINK_DOWN

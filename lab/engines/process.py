@@ -7,6 +7,7 @@ engines running.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import logging
@@ -106,8 +107,17 @@ class Engine:
             "pid": None if process is None else process.pid,
             "exit_code": code,
             "versions": self.versions(),
+            **_memory(process.pid if process is not None and code is None else None),
             "statistics": await self._statistics(),
         }
+
+    async def pool(self, operation: str, **args: Any) -> dict[str, Any]:
+        """Ask the running engine something of its pool. Raises MissingEngine, control.ControlError."""
+        if self._running() is None:
+            raise MissingEngine("no controller is running")
+        if self.name == "stock":
+            raise MissingEngine("engine stock's pool is fixed; use engine pox or osken")
+        return await self._ask(operation, **args)
 
     def log_text(self) -> str:
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
@@ -125,9 +135,16 @@ class Engine:
             return stock_statistics(self._config, self.log_text())
         if not self._control_socket.exists():
             return None
-        ask = asyncio.to_thread(control.ask, str(self._control_socket), "statistics")
-        statistics: dict[str, Any] = await ask
-        return statistics
+        try:
+            return await self._ask("statistics")
+        except control.ControlError as error:  # it is busy, or about to end: that it runs is known all the same
+            log.warning("no statistics: %s", error)
+            return None
+
+    async def _ask(self, operation: str, **args: Any) -> dict[str, Any]:
+        ask = asyncio.to_thread(control.ask, str(self._control_socket), operation, **args)
+        answer: dict[str, Any] = await ask
+        return answer
 
     async def _wait_until_it_listens(self) -> None:
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
@@ -192,6 +209,17 @@ class Engine:
     @property
     def _control_socket(self) -> Path:
         return self._state / "control.sock"
+
+
+def _memory(pid: int | None) -> dict[str, float | None]:
+    """Resident memory of a process and its peak, in MB (10^6 bytes); None where there is none."""
+    found: dict[str, float | None] = {"rss_mb": None, "rss_peak_mb": None}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name = {"VmRSS:": "rss_mb", "VmHWM:": "rss_peak_mb"}.get(line.partition("\t")[0])
+            if name:
+                found[name] = round(int(line.split()[1]) * 1024 / 1e6, 1)
+    return found
 
 
 def _is_listening(port: int) -> bool:

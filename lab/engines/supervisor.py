@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -26,6 +26,7 @@ from lab.engines import control
 from lab.engines.process import Engine, EngineError, MissingEngine
 
 log = logging.getLogger("supervisor")
+REFUSALS: Final = {"unknown": 404, "conflict": 409, "wrong": 400}  # by control.Refused.kind
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -44,6 +45,14 @@ class Supervisor:
         app.router.add_post("/controller/start", self._restart)
         app.router.add_post("/controller/kill", self._kill)
         app.router.add_get("/controller/log", self._log)
+        for path in ("/metrics", "/controller/metrics"):
+            app.router.add_get(path, self._metrics)
+        app.router.add_get("/controller/pool", self._pool)
+        server = "/controller/pool/{service}/{server}"
+        app.router.add_put(server, self._pool_add)
+        app.router.add_patch(server, self._pool_weight)
+        app.router.add_delete(server, self._pool_remove)
+        app.router.add_post(server + "/{order:drain|enable}", self._pool_order)
         app.on_shutdown.append(self._shut_down)
         return app
 
@@ -59,6 +68,8 @@ class Supervisor:
             return _error(error.status, f"{request.method} {request.path}: {error.reason}")
         except MissingEngine as error:
             return _error(409, str(error))
+        except control.Refused as error:
+            return _error(REFUSALS.get(error.kind, 400), str(error))
         except (EngineError, control.ControlError) as error:
             return _error(502, str(error))
         except ValueError as error:
@@ -94,6 +105,38 @@ class Supervisor:
 
     async def _log(self, request: web.Request) -> web.Response:
         return web.Response(text=self._engine.log_text())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        from lab.engines import metrics  # a tenth of the supervisor's whole start, for what few ask
+
+        body = metrics.render(await self._status_or_none())
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def _status_or_none(self) -> dict[str, Any]:
+        """The status, without statistics where the engine doesn't answer."""
+        try:
+            return await self._engine.status()
+        except control.ControlError:
+            return {"statistics": None}
+
+    async def _pool(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._engine.pool("pool"))
+
+    async def _pool_add(self, request: web.Request) -> web.Response:
+        new = wire.decode(wire.NewServer, await _json(request))
+        added = await self._engine.pool("pool_add", **request.match_info, ip=new.ip, weight=new.weight)
+        return web.json_response(added, status=201)
+
+    async def _pool_weight(self, request: web.Request) -> web.Response:
+        wanted = wire.decode(wire.Weight, await _json(request))
+        return web.json_response(await self._engine.pool("pool_weight", **request.match_info, weight=wanted.weight))
+
+    async def _pool_remove(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._engine.pool("pool_remove", **request.match_info))
+
+    async def _pool_order(self, request: web.Request) -> web.Response:
+        names = dict(request.match_info)
+        return web.json_response(await self._engine.pool(f"pool_{names.pop('order')}", **names))
 
     async def _shut_down(self, app: web.Application) -> None:
         await self._engine.stop()

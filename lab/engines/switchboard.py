@@ -8,6 +8,7 @@ thread (the control socket's), so each holds the lock.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -16,9 +17,12 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from lab import wire
+from lab.balancer.assignment import Assignment
 from lab.balancer.learning import LearningSwitch
+from lab.balancer.pool import Member
 from lab.balancer.rules import AddRule, Command, DeleteRules, Note
-from lab.engines import configuration, openflow
+from lab.engines import configuration, openflow, switch_errors
+from lab.engines.pool_control import PoolControl
 
 TICK_S: Final = 0.05  # how often adapters call `tick`; probes are due to this precision
 
@@ -55,6 +59,7 @@ class Switchboard:
         self._connections: dict[int, _Connection] = {}
         self._packet_ins = 0
         self._flow_mods = 0
+        self._errors = switch_errors.SwitchErrors(log)
         self._lock = threading.RLock()
         self._log_start(config)
 
@@ -102,6 +107,12 @@ class Switchboard:
             if connection := self._connections.get(dpid):
                 self._do(connection, connection.brain.rules_found(cookies, monotonic()))
 
+    def switch_error(self, dpid: int, kind: int, code: int | None) -> None:
+        """The switch would not do something; OpenFlow's numbers of the error's type and code."""
+        with self._lock:
+            if connection := self._connections.get(dpid):
+                self._errors.add(dpid, switch_errors.name(connection.version, kind, code), monotonic())
+
     def tick(self) -> None:
         with self._lock:
             for connection in list(self._connections.values()):
@@ -113,17 +124,28 @@ class Switchboard:
             return {
                 "balancing_dpid": self._balancing_dpid,
                 "switches": sorted(self._connections),
-                "services": {service.name: _service(service) for service in self._balancer.services},
+                "services": {a.service.name: _service(a) for a in self._balancer.assignments},
                 "packet_ins": self._balancer.counters.packet_ins,
                 "flow_mods": self._balancer.counters.flow_mods,
                 "packet_ins_total": self._packet_ins,
                 "flow_mods_total": self._flow_mods,
                 "drops": self._balancer.drops(),
+                "switch_errors": dict(self._errors.counts),
             }
 
     def operations(self) -> dict[str, Callable[..., Any]]:
         """What the control socket offers."""
-        return {"statistics": self.statistics}
+        return {"statistics": self.statistics, **PoolControl(self._balancer.pool, self._carry_out).operations()}
+
+    def _carry_out(self, change: Callable[[], list[Command]]) -> None:
+        """Change the pool, and the balancing switch too if it is connected; else it is told when it connects."""
+        with self._lock:
+            commands = change()
+            connection = self._connections.get(self._balancing_dpid or 0)
+            if connection is not None:
+                self._do(connection, commands)
+            else:
+                self._log_notes(commands)
 
     def _brain(self, dpid: int) -> Brain:
         if self._balancing_dpid is None:
@@ -135,16 +157,21 @@ class Switchboard:
 
     def _do(self, connection: _Connection, commands: Sequence[Command]) -> None:
         """Log the notes, send the rest as one piece: several writes would wait for each other's acknowledgement."""
+        self._log_notes(commands)
         messages = []
         for command in commands:
             if isinstance(command, Note):
-                log.log(logging.WARNING if command.warning else logging.INFO, "%s", command.text)
                 continue
             if isinstance(command, AddRule | DeleteRules):
                 self._flow_mods += 1
             messages.append(openflow.encode(command, connection.version))
         if messages:
             connection.send(b"".join(messages))
+
+    def _log_notes(self, commands: Sequence[Command]) -> None:
+        for note in commands:
+            if isinstance(note, Note):
+                log.log(logging.WARNING if note.warning else logging.INFO, "%s", note.text)
 
     def _log_start(self, config: wire.Controller) -> None:
         for service in config.services:
@@ -153,6 +180,20 @@ class Switchboard:
             log.info("%s: %s, mode %s", service.name, what, config.mode)
 
 
-def _service(service: Any) -> dict[str, Any]:
-    servers = {m.name: {"state": m.health.state.value, "hits": m.hits} for m in service.members}
-    return {"policy": service.policy, "servers": servers}
+def _service(assignment: Assignment) -> dict[str, Any]:
+    service = assignment.service
+    servers = {member.name: _server(member) for member in service.members}
+    return {"policy": service.policy, "servers": servers, "connections": assignment.size}
+
+
+def _server(member: Member) -> dict[str, Any]:
+    return {
+        "state": member.health.state.value,
+        "hits": member.hits,
+        "admin": member.admin.value,
+        "available": member.available,
+        "live": member.live,
+        "weight": member.weight,
+        "probes": dataclasses.asdict(member.health.probes),
+        "flaps": member.health.flaps,
+    }

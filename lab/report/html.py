@@ -181,7 +181,8 @@ def _span(step: object) -> str:
     began, ended = number(step, "started_s"), number(step, "ended_s")
     if began is None:
         return UNKNOWN
-    return f"at {began:.2f} s" + (f", took {ended - began:.2f} s" if ended is not None else ", not ended")
+    outcome = f": {said}" if (said := pick(step, "outcome")) else ""
+    return f"at {began:.2f} s" + (f", took {ended - began:.2f} s{outcome}" if ended is not None else ", not ended")
 
 
 def _controller(run: Run) -> list[Fact]:

@@ -75,14 +75,68 @@ def test_d8_icmp_errors_are_switched_and_break_nothing(rig: Rig, kind: int) -> N
     assert rig.connect("h3") == "h1"
 
 
-def test_d9_unasked_arp_answer_steals_no_server(rig: Rig) -> None:
-    """The answer's MAC and port are taken for the server's whoever sends it: here only while a probe is open."""
-    rig.advance(0.3)  # the probes have been answered
-    thief, h1 = rig.hosts["h6"], rig.hosts["h1"]
-    lie = frames.arp(2, thief.mac, rig.service_mac(), (thief.mac, h1.ip), (rig.service_mac(), frames.ip(SERVICE)))
-    rig.send("h6", lie)
-    assert rig.has_drops() == {"unexpected_arp": 1}
+def spoofed(rig: Rig, thief: str, server: str) -> bytes:
+    """An ARP answer to the service: the server's address is at the thief's MAC."""
+    mac, service = rig.hosts[thief].mac, (rig.service_mac(), frames.ip(SERVICE))
+    return frames.arp(2, mac, service[0], (mac, rig.hosts[server].ip), service)
+
+
+@pytest.mark.parametrize("slow", [True, False], ids=["before the server's", "unasked"])
+def test_d9_arp_answer_in_a_servers_name_steals_nothing(rig: Rig, slow: bool) -> None:
+    """The answer's MAC and port are taken for the server's, whoever sends it."""
+    rig.hosts["h1"].mute = slow
+    rig.advance(1.1)
+    rig.send("h6", spoofed(rig, "h6", "h1"))
+    rig.hosts["h1"].mute = False
+    assert rig.has_drops() == {"spoof": 1}
+    assert "02:00:0a:00:00:06 at port 6 speaks in its name" in rig.notes[-1].text
+    assert rig.notes[-1].warning
     assert rig.connect("h3") == "h1"
+
+
+def test_d9_lies_are_counted_each_and_warned_of_once_an_interval(rig: Rig) -> None:
+    before = len(rig.notes)
+    for _ in range(20):
+        rig.send("h6", spoofed(rig, "h6", "h1"))
+        rig.advance(0.1)
+    assert rig.has_drops() == {"spoof": 20}
+    assert len(rig.notes) - before == 2
+    assert rig.up() == ["h1", "h2"]
+
+
+def test_d9_servers_mac_at_another_port_steals_nothing_while_it_answers_at_its_own(rig: Rig) -> None:
+    h1 = rig.hosts["h1"]
+    stolen = frames.echo((h1.mac, rig.hosts["h4"].mac), (h1.ip, rig.hosts["h4"].ip))
+    for _ in range(30):
+        rig.arrive(6, stolen)
+        rig.advance(0.1)
+        assert rig.switch.receive(3, frames.echo((rig.hosts["h3"].mac, h1.mac), (1, h1.ip)))[0][0] == h1.port
+    assert rig.connect("h3") == "h1"
+    assert [note.text for note in rig.notes if "at another port" in note.text]
+    assert rig.has_drops()["spoof"] == 30
+
+
+def test_d9_replaced_server_is_believed_once_the_old_one_is_down(rig: Rig) -> None:
+    rig.hosts["h1"].mute = True
+    rig.hosts["h5"].ip = rig.hosts["h1"].ip
+    rig.advance(1.9)  # one probe missed
+    assert "h1" in rig.up()
+    rig.advance(0.8)
+    assert "h1" not in rig.up()
+    rig.advance(0.5)
+    assert rig.up() == ["h1", "h2"]
+    first, second = (rig.syn("h3", 40001 + n).fields["eth_dst"] for n in range(2))
+    assert rig.hosts["h5"].mac in (first, second)
+
+
+def test_d10_nobody_else_speaks_for_the_services_address(rig: Rig) -> None:
+    """Whoever claims an address is believed and spread."""
+    thief = rig.hosts["h6"]
+    claim = frames.arp(2, thief.mac, frames.BROADCAST, (thief.mac, frames.ip(SERVICE)), (0, frames.ip(SERVICE)))
+    assert rig.send("h6", claim) == []
+    assert rig.has_drops() == {"spoof": 1}  # of the first word of an unknown host, the controller gets a copy
+    assert rig.send("h6", claim) == []
+    assert rig.who_has("h3", frames.ip(SERVICE)) == rig.service_mac()
 
 
 def test_d11_ping_udp_and_ipv6_are_switched(rig: Rig) -> None:
@@ -209,9 +263,27 @@ def test_d31_host_that_moves_takes_its_connections_along(rig: Rig) -> None:
     for mover, port in (("h1", 7), ("h3", 8)):
         rig.hosts[mover].port = port
         rig.ping(mover, "h5")  # its first frame
+        rig.advance(1.5)  # a server's old port is asked first
         call = rig.data("h3", 40000)
         assert call.server == "h1"
         rig.answer("h3", call)
+
+
+def test_d32_tagged_frames_are_switched_as_they_are_and_counted(rig: Rig) -> None:
+    """Probes and answers carry no tag, and tagged ones are taken for untagged."""
+    macs, ips = rig.between("h3", "h1")
+    assert rig.reaches("h1", frames.tagged(frames.tcp(macs, ips, (40000, 80), SYN)), "h3")
+    assert rig.reaches("h1", frames.tagged(frames.tcp(macs, ips, (40000, 80), SYN)), "h3")
+    assert rig.has_drops() == {}
+    to_service = frames.tagged(rig.packet("h3", 40000, SYN))
+    sent = rig.send("h3", to_service)
+    assert {d.frame for d in sent} == {to_service}  # to a MAC that no host has: flooded, as any other
+    assert rig.has_drops() == {"vlan": 1}
+    host = rig.hosts["h3"]
+    question = frames.arp(1, host.mac, frames.BROADCAST, (host.mac, host.ip), (0, frames.ip(SERVICE)))
+    assert {d.frame for d in rig.send("h3", frames.tagged(question))} == {frames.tagged(question)}
+    assert rig.has_drops() == {"vlan": 2}
+    assert sum(m.hits for m in rig.balancer.services[0].members) == 0
 
 
 def test_d33_only_the_services_own_port_is_balanced(rig: Rig) -> None:

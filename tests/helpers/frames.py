@@ -72,6 +72,10 @@ def udp(macs: tuple[int, int], ips: tuple[int, int], ports: tuple[int, int], dat
     return ipv4(macs, ips, UDP, struct.pack("!HHHH", *ports, 8 + len(data), 0) + data)
 
 
+def tagged(frame: bytes, vlan: int = 5) -> bytes:
+    return frame[:12] + struct.pack("!HH", VLAN, vlan) + frame[12:]
+
+
 def echo(macs: tuple[int, int], ips: tuple[int, int], kind: int = 8, data: bytes = b"abc") -> bytes:
     message = struct.pack("!BBHHH", kind, 0, 0, 77, 1) + data
     return ipv4(macs, ips, ICMP, message)
@@ -118,9 +122,13 @@ def _parts(frame: bytes) -> tuple[bytes, bytes, int, bytes, bytes] | None:
 
 
 def fields(frame: bytes) -> dict[str, int]:
-    """The frame's fields by the names that rules use. As in Open vSwitch, a fragment's ports and flags are 0."""
+    """The frame's fields by the names that rules use. As in Open vSwitch, a fragment's ports and flags are 0, and a
+    tagged frame's type and all that follows are those behind the tag (bit 0x1000 of vlan_tci: there is one)."""
+    found = {"eth_dst": int.from_bytes(frame[0:6], "big"), "eth_src": int.from_bytes(frame[6:12], "big"), "vlan_tci": 0}
+    if frame[12:14] == b"\x81\x00":
+        found["vlan_tci"] = int.from_bytes(frame[14:16], "big") | 0x1000
+        frame = frame[:12] + frame[16:]
     eth_type = int.from_bytes(frame[12:14], "big")
-    found = {"eth_dst": int.from_bytes(frame[0:6], "big"), "eth_src": int.from_bytes(frame[6:12], "big")}
     found["eth_type"] = eth_type
     if eth_type == ARP and len(frame) >= 42:
         _, _, _, _, op, sha, spa, _, tpa = struct.unpack("!HHBBH6s4s6s4s", frame[14:42])

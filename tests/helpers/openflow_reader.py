@@ -18,6 +18,7 @@ FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
     (0, 1): ("eth_dst", 6),
     (0, 2): ("eth_src", 6),
     (0, 3): ("eth_type", 2),
+    (0, 4): ("vlan_tci", 2),
     (0, 6): ("ip_proto", 1),
     (0, 7): ("ip_src", 4),
     (0, 8): ("ip_dst", 4),

@@ -238,7 +238,7 @@ class Rig(Net):
         return [m.name for m in self.balancer.services[service].members if m.up]
 
     def remembered(self) -> int:
-        return sum(assignment.size for assignment in self.balancer._assignments)
+        return sum(assignment.size for assignment in self.balancer.assignments)
 
     def connection_rules(self) -> int:
         return len(self.switch.of_kind(Cookie.CONNECTION))

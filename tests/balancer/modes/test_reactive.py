@@ -172,7 +172,8 @@ def test_server_that_is_back_gets_its_share_again(rig: Rig) -> None:
 def test_connection_follows_a_server_to_another_port(rig: Rig) -> None:
     assert rig.connect("h3", 40001) == "h1"
     rig.hosts["h1"].port = 7
-    rig.ping("h1", "h4")  # any word from it will do
+    rig.ping("h1", "h4")  # any word from it will do, but its old port is asked first
+    rig.advance(1.5)
     assert rig.data("h3", 40001).server == "h1"
     assert rig.connect("h4", 40002) == "h2"
     assert rig.connect("h5", 40003) == "h1"
@@ -181,7 +182,7 @@ def test_connection_follows_a_server_to_another_port(rig: Rig) -> None:
 def test_connection_follows_a_server_to_another_mac(rig: Rig) -> None:
     assert rig.connect("h3", 40001) == "h1"
     rig.hosts["h1"].mac = frames.mac("02:00:0a:00:99:01")
-    rig.advance(1.5)  # the next probe tells
+    rig.advance(3.5)  # believed once the old one has been silent for two probes
     call = rig.data("h3", 40001)
     assert call.server == "h1"
     rig.answer("h3", call)
