@@ -1,33 +1,47 @@
-"""Who gets a connection: a service's policy and its table of connections, joined. Every mode asks here.
+"""Who gets a connection: a service's policy and the table of connections, joined. Every mode asks here.
 
 Rule: only a SYN is ever assigned. The same SYN again (same sequence number) keeps its server, another one from the same
-client port is a new connection, and anything but a SYN belongs to a connection that is known, or to none.
+client port is a new connection, and anything but a SYN belongs to a connection that is known, or to none. The one
+exception is asked for: `rebalance` hands a connection whose server is down to another one.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from lab.balancer.connections import Connection, Connections
+from lab.balancer.connections import Connections
 from lab.balancer.health import State
 from lab.balancer.policies import Policy
+from lab.balancer.policies.plugin import Guarded
 from lab.balancer.pool import Member, Service
 
-NO_SEQ: Final = -1
+NUMBER_BITS: Final = 12  # of a service's number, in a connection's key: as many services as there may be members
 
 
 class Assignment:
-    """Assigns the connections of one service. `client` is address << 16 | port throughout."""
+    """Assigns the connections of one service. `client` is address << 16 | port throughout.
 
-    def __init__(self, service: Service, policy: Policy, connections: Connections) -> None:
+    number: the service's, unique among those that share `connections`. rebalance: what becomes of a connection whose
+    server is down: False, it is over; True, its next packet goes to another server."""
+
+    def __init__(
+        self, service: Service, policy: Policy, connections: Connections, number: int = 0, rebalance: bool = False
+    ) -> None:
         self.service = service
         self._policy = policy
         self._connections = connections
+        self._number = number
+        self._rebalance = rebalance
         self._any_live = False
+        self._watch = getattr(policy, "live_changed", None)
+        self.pool_changed()
 
     def pool_changed(self) -> None:
+        """Members came, went, changed their state or their share."""
         live = self.service.live()
         self._any_live = bool(live)
+        for member in self.service.members:
+            member.watch = self._watch
         self._policy.pool_changed(live)
 
     @property
@@ -35,30 +49,66 @@ class Assignment:
         """No server can be chosen, and of at least one it isn't known yet whether it is up."""
         return not self._any_live and any(member.health.state is State.UNKNOWN for member in self.service.members)
 
-    def assign(self, client: int, seq: int) -> Member | None:
-        """The server for a SYN; None when no server is up."""
-        known = self._connections.find(client)
-        if known is not None and known.seq == seq and known.member.up:
-            return known.member
+    def assign(self, client: int, seq: int, mac: int = 0) -> Member | None:
+        """The server for a SYN that came from `mac`; None when no server is up."""
+        key = client << NUMBER_BITS | self._number
+        known = self._connections.begun(key, seq)
+        if known is not None and known.up:
+            self._connections.use(key)
+            return known
         if not self._any_live:
             return None
-        member = self._policy.choose(client >> 16)
-        member.hits += 1
-        self._connections.open(client, member, seq)
-        return member
+        return self._choose(key, client, seq, mac)
 
-    def adopt(self, client: int, member_id: int) -> None:
-        """A connection that a former controller assigned. Its SYN's number is not known: the next SYN is a new one."""
-        member = next(member for member in self.service.members if member.id == member_id)
-        self._connections.open(client, member, NO_SEQ)
+    def find(self, client: int) -> Member | None:
+        """The server of the connection that a later packet belongs to, which is live from now on; None: it has none.
 
-    def find(self, client: int) -> Connection | None:
-        """The connection a later packet belongs to; None when it isn't known."""
-        return self._connections.find(client)
+        A connection whose server is down is over, unless it is to be re-balanced and there is another server."""
+        key = client << NUMBER_BITS | self._number
+        member = self._connections.find(key)
+        if member is None:
+            return None
+        if not member.down:
+            self._connections.use(key)
+            return member
+        if self._rebalance and self._any_live:
+            return self._choose(key, client, 0, self._connections.mac(key))
+        self._connections.close(key)
+        return None
+
+    def server_of(self, client: int) -> Member | None:
+        """The connection's server, without any effect."""
+        return self._connections.find(client << NUMBER_BITS | self._number)
+
+    def restore(self, client: int, member: Member) -> None:
+        """A rule of this connection was found in the switch: it is live. What is known of it stays."""
+        key = client << NUMBER_BITS | self._number
+        if self._connections.find(key) is member:
+            self._connections.use(key)
+        else:
+            self._connections.open(key, member, 0)
+
+    def rest(self, client: int, member: Member) -> bool:
+        """The connection's rule to `member` is gone. False: that is no news."""
+        return self._connections.rest(client << NUMBER_BITS | self._number, member)
+
+    def client_mac(self, client: int) -> int:
+        """The MAC that the connection's SYN came from; 0: not known."""
+        return self._connections.mac(client << NUMBER_BITS | self._number)
 
     def close(self, client: int) -> None:
-        self._connections.close(client)
+        self._connections.close(client << NUMBER_BITS | self._number)
 
-    @property
-    def size(self) -> int:
-        return len(self._connections)
+    def failures(self) -> int:
+        """How often a plug-in policy failed, and round robin chose."""
+        return self._policy.failures if isinstance(self._policy, Guarded) else 0
+
+    def told(self) -> list[str]:
+        """What a plug-in policy's failures gave to report since the last call."""
+        return self._policy.told() if isinstance(self._policy, Guarded) else []
+
+    def _choose(self, key: int, client: int, seq: int, mac: int) -> Member:
+        member = self._policy.choose(client >> 16)
+        member.hits += 1
+        self._connections.open(key, member, seq, mac)
+        return member

@@ -11,8 +11,8 @@ import hashlib
 import ipaddress
 import random
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from lab.balancer import packets
@@ -25,7 +25,9 @@ from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import MODES
 from lab.balancer.operations import MAX_MEMBERS, Operations, Roster
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
-from lab.balancer.policies import POLICIES, RAMPING
+from lab.balancer.policies import POLICIES, RAMPING, Policy, make
+from lab.balancer.policies.plugin import Guarded, Plugin, load
+from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
 from lab.balancer.pool import Member, Service, service_mac
 from lab.balancer.rules import (
     COOKIE_KEPT,
@@ -48,6 +50,7 @@ from lab.balancer.statistics import Counters
 
 WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
 _UNUSED: Final = {Kind.FRAGMENT: Drop.FRAGMENT, Kind.VLAN: Drop.VLAN}
+ON_SERVER_DOWN: Final = ("reset", "rebalance")
 
 
 DEFAULT_HEALTH: Final = HealthSettings()
@@ -78,7 +81,10 @@ class Settings:
     services: Sequence[ServiceSettings]
     mode: str = "reactive"
     idle_timeout: int = 10  # s without a packet after which a connection's rule leaves the switch
-    bound: int = DEFAULT_BOUND  # connections remembered per service
+    bound: int = DEFAULT_BOUND  # connections remembered
+    on_server_down: str = "reset"  # or rebalance: what becomes of its connections
+    hash_table_size: int = DEFAULT_SIZE  # of source_hash, a prime
+    plugins: Mapping[str, Plugin] = field(default_factory=dict)  # policies of the user's own, by the name services use
     detail: bool = False  # a note per decision
 
     def __post_init__(self) -> None:
@@ -86,10 +92,11 @@ class Settings:
             raise ValueError(f"unknown mode {self.mode!r}; known: {', '.join(sorted(MODES))}")
         if not 1 <= self.idle_timeout <= 65535:
             raise ValueError("the idle time-out must be 1 to 65535 seconds")
+        _check_connections(self)
         if not self.services:
             raise ValueError("there is no service to balance")
         for service in self.services:
-            _check_service(service)
+            _check_service(service, [*POLICIES, *self.plugins])
         addresses = [(service.ip, service.port) for service in self.services]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two services have the same address and port")
@@ -103,9 +110,17 @@ class Settings:
             raise ValueError(f"{twice[0]} is in two services, so its answers can't be told apart; give it two ports")
 
 
-def _check_service(service: ServiceSettings) -> None:
-    if service.policy not in POLICIES:
-        raise ValueError(f"unknown policy {service.policy!r}; known: {', '.join(sorted(POLICIES))}")
+def _check_connections(settings: Settings) -> None:
+    if settings.bound < 1:
+        raise ValueError("the connection table's bound must be 1 or more")
+    if settings.on_server_down not in ON_SERVER_DOWN:
+        raise ValueError(f"unknown on_server_down {settings.on_server_down!r}; known: {', '.join(ON_SERVER_DOWN)}")
+    check_size(settings.hash_table_size)
+
+
+def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
+    if service.policy not in policies:
+        raise ValueError(f"unknown policy {service.policy!r}; known: {', '.join(sorted(policies))}")
     if not service.servers:
         raise ValueError(f"service {service.name!r} has no servers")
     if not 1 <= service.port <= 65535:
@@ -116,7 +131,7 @@ def _check_service(service: ServiceSettings) -> None:
     if any(server.weight < 1 for server in service.servers):
         raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
     slow = any((server.health or service.health).slow_start for server in service.servers)
-    if slow and service.policy not in RAMPING:
+    if slow and service.policy in POLICIES and service.policy not in RAMPING:
         text = f"policy {service.policy} heeds no weights, so no share can grow: set no slow start"
         raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(sorted(RAMPING))}")
     for ip in (service.ip, *ips):
@@ -141,7 +156,8 @@ class Balancer:
     def __init__(self, settings: Settings, rng: random.Random) -> None:
         self.counters = Counters()
         self._detail = settings.detail
-        self.assignments = _build(settings, rng)
+        self.connections = Connections(settings.bound)  # of all services
+        self.assignments = _build(settings, rng, self.connections)
         self.services = [assignment.service for assignment in self.assignments]
         self._by_address = {(a.service.ip, a.service.port): a for a in self.assignments}
         self._members = [(a, member) for a in self.assignments for member in a.service.members]
@@ -212,9 +228,9 @@ class Balancer:
         learned = self._switch.seen(packet.eth_src, in_port)
         return [*learned, *self._handle(packet, data, in_port, now)]
 
-    def flow_removed(self, cookie: int, now: float) -> list[Command]:
-        """A rule idled out."""
-        return [*self._switch.flow_removed(cookie, now), *self._mode.flow_removed(cookie)]
+    def flow_removed(self, cookie: int, deleted: bool, now: float) -> list[Command]:
+        """A rule is gone: idled out, or `deleted` by a command."""
+        return [*self._switch.flow_removed(cookie, deleted, now), *self._mode.flow_removed(cookie, deleted)]
 
     def port_changed(self, port: int, up: bool, now: float) -> list[Command]:
         """A port's link went up or down: servers behind it are down at once, or probed at once."""
@@ -227,7 +243,7 @@ class Balancer:
 
     def tick(self, now: float) -> list[Command]:
         """Time passes: close overdue probes, send those that are due."""
-        return [*self._mode.tick(now), *self.pool.tick(), *self.checks.tick(now)]
+        return [*self._mode.tick(now), *self.pool.tick(), *self.checks.tick(now), *self._reports()]
 
     def next_timer(self) -> float:
         """When `tick` has something to do next (s); calls before are harmless."""
@@ -236,6 +252,10 @@ class Balancer:
     def drops(self) -> dict[str, int]:
         """What was refused, by reason, for every reason there is."""
         return {drop.value: self.counters.drops[drop] + self._switch.drops[drop] for drop in Drop}
+
+    def _reports(self) -> list[Command]:
+        told = [(a.service.name, text) for a in self.assignments for text in a.told()]
+        return [Note(f"{name}: {text}", warning=True) for name, text in told]
 
     # packets
 
@@ -280,11 +300,11 @@ class Balancer:
     def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""
         client = f"{assignment.service.name}: {packets.address(packet.ip_src)}:{packet.src_port}"
-        connection = assignment.find(packet.ip_src << 16 | packet.src_port)
+        server = assignment.server_of(packet.ip_src << 16 | packet.src_port)
         forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
-        if connection is None or not forwarded:
+        if server is None or not forwarded:
             return Note(f"{client} refused", detail=True)
-        return Note(f"{client} -> {connection.member.name}", detail=True)
+        return Note(f"{client} -> {server.name}", detail=True)
 
     def _resume(self, now: float) -> list[Command]:
         """A server's state was found out: handle what waited for it."""
@@ -340,18 +360,25 @@ def _all_kept() -> DeleteRules:
     return DeleteRules(cookie=COOKIE_KEPT, cookie_mask=COOKIE_KEPT)
 
 
-def _build(settings: Settings, rng: random.Random) -> list[Assignment]:
+def _build(settings: Settings, rng: random.Random, connections: Connections) -> list[Assignment]:
     assignments = []
     next_id = 1
-    for wanted in settings.services:
+    rebalance = settings.on_server_down == "rebalance"
+    for number, wanted in enumerate(settings.services):
         members = [_member(wanted, next_id + i, server) for i, server in enumerate(wanted.servers)]
         next_id += len(members)
         ip = _number(wanted.ip)
         service = Service(
             name=wanted.name, ip=ip, port=wanted.port, mac=service_mac(ip), policy=wanted.policy, members=members
         )
-        assignments.append(Assignment(service, POLICIES[wanted.policy](rng), Connections(settings.bound)))
+        policy = _policy(settings, wanted.policy, rng)
+        assignments.append(Assignment(service, policy, connections, number, rebalance))
     return assignments
+
+
+def _policy(settings: Settings, name: str, rng: random.Random) -> Policy:
+    plugin = settings.plugins.get(name)
+    return make(name, rng, settings.hash_table_size) if plugin is None else Guarded(plugin, load(plugin), rng)
 
 
 def _member(service: ServiceSettings, id_: int, server: ServerSettings) -> Member:

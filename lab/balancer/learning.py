@@ -80,8 +80,10 @@ class LearningSwitch:
         moved = [] if before is None else [_delete_source(mac, before)]
         return [*moved, *self._host_rules(mac, port)]
 
-    def flow_removed(self, cookie: int, now: float) -> list[Command]:
-        """A rule idled out; a host's SOURCE rule means that it has been silent for AGE_S."""
+    def flow_removed(self, cookie: int, deleted: bool, now: float) -> list[Command]:
+        """A rule idled out; a host's SOURCE rule means that it has been silent for AGE_S. What is `deleted`, we did."""
+        if deleted:
+            return []
         mac = cookie & COOKIE_LOW_48
         if cookie >> COOKIE_KIND_SHIFT != Cookie.SOURCE or self._port_of.pop(mac, None) is None:
             return []

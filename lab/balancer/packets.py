@@ -175,6 +175,16 @@ def reset(packet: Packet) -> bytes:
         seq, ack, flags = packet.ack, 0, RST
     else:
         seq, ack, flags = 0, (packet.seq + length) & 0xFFFFFFFF, RST | ACK
+    return _tcp_reply(packet, seq, ack, flags)
+
+
+def nudge(packet: Packet) -> bytes:
+    """An ACK of nothing, from TCP `packet`'s receiver to its sender. Whoever has an open connection there answers it by
+    the ACK that it has sent last (RFC 9293 section 3.10.7.4), so that one who only waits speaks."""
+    return _tcp_reply(packet, 0, 0, ACK)
+
+
+def _tcp_reply(packet: Packet, seq: int, ack: int, flags: int) -> bytes:
     macs, ips = (packet.eth_dst, packet.eth_src), (packet.ip_dst, packet.ip_src)
     return tcp(macs, ips, (packet.dst_port, packet.src_port), flags=flags, seq=seq, ack=ack)
 

@@ -5,6 +5,7 @@ Rule: a member is in one pool of one service, and its `id` (1 to 4095, unique in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.balancer.administration import Admin
@@ -22,9 +23,15 @@ class Member:
     health: Health
     mac: int = 0
     hits: int = 0  # new connections given to it
-    live: int = 0  # connections it has now
+    live: int = 0  # connections it has now: begun, and their rule isn't gone
+    watch: Callable[[Member], None] | None = field(default=None, repr=False)  # told when `live` has changed: the policy
     admin: Admin = Admin.READY
     ramp: int = RAMP_FULL  # how far its slow start has come
+
+    def count_live(self, change: int) -> None:
+        self.live += change
+        if self.watch is not None:
+            self.watch(self)
 
     @property
     def share(self) -> int:

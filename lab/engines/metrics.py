@@ -59,9 +59,9 @@ class _Collector:
         services = statistics["services"]
         servers = [((s, n), server) for s, service in services.items() for n, server in service["servers"].items()]
         yield from _of_servers(servers)
-        tables = [((name,), service.get("connections")) for name, service in services.items()]
-        about = "Connections that the controller remembers, also those that have ended."
-        yield _filled(_gauge("connection_table_entries", about, labels=("service",)), tables)
+        failures = [((name,), service.get("policy_failures")) for name, service in services.items()]
+        about = "Failures of the service's plug-in policy, in whose place round robin acted."
+        yield _filled(_counter("policy_failures", about, ("service",)), failures)
         yield from _of_engine(statistics)
 
 
@@ -81,6 +81,11 @@ def _of_servers(servers: _Servers) -> Iterator[_Family]:
 
 
 def _of_engine(statistics: Mapping[str, Any]) -> Iterator[_Family]:
+    table = statistics.get("connections", {})
+    about = "Connections that the controller remembers, also those that have ended."
+    yield _filled(_gauge("connection_table_entries", about, labels=()), [((), table.get("remembered"))])
+    about = "Connections that left the table because it was full."
+    yield _filled(_counter("connections_evicted", about), [((), table.get("evicted"))])
     for key, name, about in _TOTALS:
         yield _filled(_counter(name, about), [((), statistics[key])])
     drops = [((cause,), count) for cause, count in statistics["drops"].items()]

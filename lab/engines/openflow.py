@@ -38,7 +38,7 @@ OF13: Final = 4
 
 REASON_NO_MATCH: Final = 0  # in our packet-ins: a copy, to learn from (ToController.learn)
 REASON_ACTION: Final = 1
-FLOW_REMOVED_IDLE: Final = 0  # reason of a flow-removed
+FLOW_REMOVED_IDLE, FLOW_REMOVED_DELETED = 0, 2  # reasons of a flow-removed
 
 _NICIRA: Final = 0x00002320
 _NO_BUFFER: Final = 0xFFFFFFFF

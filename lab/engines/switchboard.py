@@ -34,7 +34,7 @@ class Brain(Protocol):
 
     def switch_up(self, now: float) -> list[Command]: ...
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]: ...
-    def flow_removed(self, cookie: int, now: float) -> list[Command]: ...
+    def flow_removed(self, cookie: int, deleted: bool, now: float) -> list[Command]: ...
     def port_changed(self, port: int, up: bool, now: float) -> list[Command]: ...
     def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]: ...
     def tick(self, now: float) -> list[Command]: ...
@@ -93,8 +93,9 @@ class Switchboard:
     def flow_removed(self, dpid: int, cookie: int, reason: int) -> None:
         with self._lock:
             connection = self._connections.get(dpid)
-            if connection is not None and reason == openflow.FLOW_REMOVED_IDLE:
-                self._do(connection, connection.brain.flow_removed(cookie, monotonic()))
+            if connection is not None and reason in (openflow.FLOW_REMOVED_IDLE, openflow.FLOW_REMOVED_DELETED):
+                deleted = reason == openflow.FLOW_REMOVED_DELETED
+                self._do(connection, connection.brain.flow_removed(cookie, deleted, monotonic()))
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         with self._lock:
@@ -131,6 +132,7 @@ class Switchboard:
                 "flow_mods_total": self._flow_mods,
                 "drops": self._balancer.drops(),
                 "switch_errors": dict(self._errors.counts),
+                "connections": self._balancer.connections.statistics(),
             }
 
     def operations(self) -> dict[str, Callable[..., Any]]:
@@ -183,7 +185,7 @@ class Switchboard:
 def _service(assignment: Assignment) -> dict[str, Any]:
     service = assignment.service
     servers = {member.name: _server(member) for member in service.members}
-    return {"policy": service.policy, "servers": servers, "connections": assignment.size}
+    return {"policy": service.policy, "servers": servers, "policy_failures": assignment.failures()}
 
 
 def _server(member: Member) -> dict[str, Any]:

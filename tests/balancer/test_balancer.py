@@ -291,7 +291,7 @@ def servers(*ips: str, weight: int = 1) -> list[ServerSettings]:
         ({"ip": "web"}, "web"),
         ({"port": 0}, "port 0"),
         ({"port": 65536}, "port 65536"),
-        ({"policy": "best"}, "unknown policy 'best'; known: random, round_robin"),
+        ({"policy": "best"}, "unknown policy 'best'; known: least_connections, random, round_robin"),
         ({"servers": servers(*(f"10.1.{n // 250}.{n % 250}" for n in range(4096)))}, "more than 4095"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

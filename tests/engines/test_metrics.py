@@ -79,7 +79,7 @@ def test_engine_is_counted_too(statistics: dict[str, Any]) -> None:
     assert found["balance_lab_drops_total", frozenset({"truncated"})] == 1
     assert found["balance_lab_switches_connected", frozenset()] == 1
     assert found["balance_lab_switch_errors_total", frozenset({"flow_mod_failed/table_full"})] == 1
-    assert found["balance_lab_connection_table_entries", frozenset({"web"})] == 0
+    assert found["balance_lab_connection_table_entries", frozenset()] == 0
 
 
 def test_dead_controller_has_one_sample() -> None:

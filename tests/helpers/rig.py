@@ -7,15 +7,16 @@ only those addressed to them, as a network card does.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
-from helpers.model_switch import IDLE, ModelSwitch, PacketIn
+from helpers.model_switch import DELETED, ModelSwitch, PacketIn
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
 from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import HealthSettings
+from lab.balancer.policies.plugin import Plugin
 from lab.balancer.pool import Member
 from lab.balancer.rules import Command, Cookie, Note, SendPacket
 from lab.engines.switchboard import TICK_S, Brain
@@ -109,8 +110,8 @@ class Net:
             if isinstance(message, PacketIn):
                 self.packet_ins += 1
                 self.obey(self.brain.packet_in(message.in_port, message.data, message.reason == 0, self.now))
-            elif message.reason == IDLE:  # as the switchboard does
-                self.obey(self.brain.flow_removed(message.cookie, self.now))
+            else:
+                self.obey(self.brain.flow_removed(message.cookie, message.reason == DELETED, self.now))
 
     # frames
 
@@ -203,6 +204,8 @@ class Rig(Net):
     seed: int = 1
     idle_timeout: int = 10
     bound: int = DEFAULT_BOUND
+    on_server_down: str = "reset"
+    plugins: Mapping[str, Plugin] = field(default_factory=dict)
     health: HealthSettings = field(default_factory=HealthSettings)
     started: bool = True
 
@@ -227,7 +230,13 @@ class Rig(Net):
             )
             for i, service in enumerate(self.services)
         ]
-        return Settings(services=services, idle_timeout=self.idle_timeout, bound=self.bound)
+        return Settings(
+            services=services,
+            idle_timeout=self.idle_timeout,
+            bound=self.bound,
+            on_server_down=self.on_server_down,
+            plugins=self.plugins,
+        )
 
     # what the balancer thinks
 
@@ -238,7 +247,7 @@ class Rig(Net):
         return [m.name for m in self.balancer.services[service].members if m.up]
 
     def remembered(self) -> int:
-        return sum(assignment.size for assignment in self.balancer.assignments)
+        return len(self.balancer.connections)
 
     def connection_rules(self) -> int:
         return len(self.switch.of_kind(Cookie.CONNECTION))

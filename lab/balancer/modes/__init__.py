@@ -45,8 +45,8 @@ class Mode(Protocol):
     def stray(self, packet: Packet) -> list[Command]:
         """A TCP packet to neither a service's nor a server's address came to the controller."""
 
-    def flow_removed(self, cookie: int) -> list[Command]:
-        """One of the mode's rules idled out."""
+    def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
+        """One of the mode's rules that were to be told of is gone: idled out, or `deleted` by a command."""
 
     def tick(self, now: float) -> list[Command]:
         """Time passes."""

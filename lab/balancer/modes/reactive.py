@@ -23,12 +23,11 @@ from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
-from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
+from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Kind, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_LOW_48,
     COOKIE_MEMBER_MASK,
-    COOKIE_MEMBER_SHIFT,
     IN_PORT,
     Action,
     Actions,
@@ -76,8 +75,8 @@ class Reactive:
     """The reactive mode's part of the balancer; see `lab.balancer.modes.Mode`. `idle_timeout` in s."""
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
-        self._services = [assignment.service for assignment in assignments]
-        self._assignment_of = {member.id: a for a in assignments for member in a.service.members}
+        self._assignments = assignments
+        self._owners: dict[int, tuple[Assignment, Member]] = {}  # by member's id
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
@@ -85,7 +84,7 @@ class Reactive:
         self._held: deque[tuple[float, SendPacket]] = deque()
 
     def fixed_rules(self) -> list[Command]:
-        return [rule for service in self._services for rule in _service_rules(service)]
+        return [rule for a in self._assignments for rule in _service_rules(a.service)]
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
@@ -99,11 +98,12 @@ class Reactive:
         ]
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
+        self._owners.pop(member.id, None)  # a removed one's, of the same id
         return [_opening_rule(service, member)]
 
     def member_removed(self, service: Service, member: Member) -> list[Command]:
         self._examined.discard(member.id)
-        for cookie in [c for c in self._direct if c >> COOKIE_MEMBER_SHIFT & 0xFFF == member.id]:
+        for cookie in [c for c in self._direct if cookie_member(c) == member.id]:
             del self._direct[cookie]
         opening = _opening_rule(service, member)
         kinds = (Cookie.CONNECTION, Cookie.DIRECT, Cookie.MEMBER)
@@ -121,20 +121,17 @@ class Reactive:
         self._counters.packet_ins += 1
         client = packet.ip_src << 16 | packet.src_port
         if packet.flags & SYN and not packet.flags & ACK:
-            member = assignment.assign(client, packet.seq)
+            member = assignment.assign(client, packet.seq, packet.eth_src)
             if member is None:
                 return self._refuse(Drop.NO_SERVER, packet)
             return [
                 *self._end_direct(member, client),
                 *self._forward(assignment.service, member, packet, data, in_port),
             ]
-        connection = assignment.find(client)
-        if connection is None:
+        member = assignment.find(client)
+        if member is None:
             return self._refuse(Drop.NO_CONNECTION, packet)
-        if connection.member.down:
-            assignment.close(client)
-            return self._refuse(Drop.NO_CONNECTION, packet)
-        return self._forward(assignment.service, connection.member, packet, data, in_port)
+        return self._forward(assignment.service, member, packet, data, in_port)
 
     def to_member(
         self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
@@ -165,9 +162,29 @@ class Reactive:
             due.append(self._held.popleft()[1])
         return due
 
-    def flow_removed(self, cookie: int) -> list[Command]:
-        self._direct.pop(cookie, None)
-        return []  # a connection's entry outlives its rule: its next packet finds its server again
+    def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
+        if cookie_kind(cookie) == Cookie.CONNECTION:
+            return self._connection_rests(cookie, deleted)
+        if not deleted:  # else it is we who did, and it may be there again
+            self._direct.pop(cookie, None)
+        return []
+
+    def _connection_rests(self, cookie: int, deleted: bool) -> list[Command]:
+        """Its rule is gone. Its entry stays: a packet that returns finds its server again. But if the server is down,
+        a client that only waits for its answer would wait for ever: it is made to speak, and what it says is reset."""
+        owner = self._owner(cookie_member(cookie))
+        if owner is None:
+            return []
+        assignment, member = owner
+        client = cookie & COOKIE_LOW_48
+        if assignment.rest(client, member) and deleted and member.down:
+            return [_nudge(assignment.service, client, assignment.client_mac(client))]
+        return []
+
+    def _owner(self, member_id: int) -> tuple[Assignment, Member] | None:
+        if member_id not in self._owners:  # kept when it is removed: its rules are told of later
+            self._owners |= {m.id: (a, m) for a in self._assignments for m in a.service.members}
+        return self._owners.get(member_id)
 
     def start_clean(self) -> list[Command]:
         return []
@@ -177,7 +194,9 @@ class Reactive:
         for cookie in cookies:
             member = cookie_member(cookie)
             if cookie_kind(cookie) == Cookie.CONNECTION:
-                self._assignment_of[member].adopt(cookie & COOKIE_LOW_48, member)
+                owner = self._owner(member)
+                if owner is not None:
+                    owner[0].restore(cookie & COOKIE_LOW_48, owner[1])
             elif cookie_kind(cookie) == Cookie.DIRECT:
                 self._direct[cookie] = None
                 self._examined.add(member)
@@ -194,6 +213,7 @@ class Reactive:
             actions=(FinTimeout(FIN_IDLE_S), *actions),
             cookie=member_cookie(Cookie.CONNECTION, member.id, packet.ip_src << 16 | packet.src_port),
             idle_timeout=self._idle_timeout,
+            notify=True,
         )
         return [rule, SendPacket(data=data, actions=actions, in_port=in_port)]
 
@@ -238,6 +258,19 @@ def _to_server(service: Service, member: Member, client_ip: int) -> tuple[Action
         return (*there, *_ON)
     # a server chosen for its own request: it must see the service as the sender, or it would answer itself inside
     return (SetField("eth_src", service.mac), SetField("ip_src", service.ip), *there, Output(IN_PORT))
+
+
+def _nudge(service: Service, client: int, mac: int) -> SendPacket:
+    sender = Packet(
+        Kind.TCP,
+        eth_src=mac,
+        eth_dst=service.mac,
+        ip_src=client >> 16,
+        ip_dst=service.ip,
+        src_port=client & 0xFFFF,
+        dst_port=service.port,
+    )
+    return SendPacket(data=packets.nudge(sender), actions=_ON)
 
 
 def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:

@@ -109,14 +109,13 @@ class Tracked:
         self._counters.packet_ins += 1
         client = packet.ip_src << 16 | packet.src_port
         if packet.flags & SYN and not packet.flags & ACK:
-            member = assignment.assign(client, packet.seq)
+            member = assignment.assign(client, packet.seq, packet.eth_src)
             if member is None:
                 return self._refuse(Drop.NO_SERVER, packet)
         else:  # the switch has been restarted, and its tracker has forgotten what we haven't
-            known = assignment.find(client)
-            if known is None or known.member.down:
+            member = assignment.find(client)
+            if member is None:
                 return self._refuse(Drop.NO_CONNECTION, packet)
-            member = known.member
         return [SendPacket(data=data, actions=_commit(assignment.service, member, packet.ip_src), in_port=in_port)]
 
     def to_member(
@@ -136,7 +135,7 @@ class Tracked:
         # from the server's side through the tracker: it gives the reset the service's address, and ends the connection
         return [SendPacket(data=packets.reset(packet), actions=(Track(ZONE, Table.REPLY_TRACKED),))]
 
-    def flow_removed(self, cookie: int) -> list[Command]:
+    def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
         return []
 
     def tick(self, now: float) -> list[Command]:

@@ -190,6 +190,72 @@ def test_connection_follows_a_server_to_another_mac(rig: Rig) -> None:
     assert rig.connect("h5") == "h1"
 
 
+def test_live_connections_are_those_whose_rule_is_there(rig: Rig) -> None:
+    rig.connect("h3", 40001)
+    rig.connect("h3", 40002)
+    rig.connect("h3", 40003)
+    assert (rig.member("h1").live, rig.member("h2").live) == (2, 1)
+    rig.close("h3", 40001)
+    rig.advance(1.5)
+    assert (rig.member("h1").live, rig.member("h2").live) == (1, 1)
+    rig.advance(rig.idle_timeout)
+    assert (rig.member("h1").live, rig.member("h2").live) == (0, 0)
+    rig.data("h3", 40002)  # it was only idle
+    assert (rig.member("h1").live, rig.member("h2").live) == (0, 1)
+
+
+def test_d23_client_that_waits_for_a_dead_server_is_reset_and_not_left_waiting(rig: Rig) -> None:
+    rig.connect("h4")
+    assert rig.connect("h3", 40001) == "h2"
+    before = len(rig.delivered)
+    rig.link_down("h2")
+    (nudge,) = [d for d in rig.delivered[before:] if d.taken and "tcp_src" in d.fields]
+    got = nudge.fields
+    assert (nudge.host, got["tcp_dst"], got["tcp_flags"]) == ("h3", 40001, ACK)
+    assert (got["eth_src"], got["ip_src"], got["tcp_src"]) == (rig.service_mac(), frames.ip("10.0.1.1"), 80)
+    # what its kernel answers to an ACK out of its window: the ACK that it has sent last
+    answer = rig.call("h3", 40001, ACK, seq=2)
+    assert answer.reset
+    assert (answer.fields["tcp_flags"], answer.fields["seq"]) == (RST, 777)
+    assert rig.member("h2").live == 0
+
+
+def test_nobody_is_nudged_about_a_server_that_only_moved(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    before = len(rig.delivered)
+    rig.obey(rig.balancer.located(rig.balancer.assignments[0], rig.member("h1")))
+    assert not rig.delivered[before:]
+    assert rig.member("h1").live == 0  # until its next packet
+    assert rig.data("h3", 40001).server == "h1"
+    assert rig.member("h1").live == 1
+
+
+def test_rebalanced_connections_of_a_dead_server_reach_another(make_rig: MakeRig) -> None:
+    rig = make_rig(on_server_down="rebalance")
+    rig.connect("h4")
+    assert rig.connect("h3", 40001) == "h2"
+    rig.link_down("h2")
+    assert [rig.data("h3", 40001).server for _ in range(3)] == ["h1"] * 3
+    assert (rig.member("h1").live, rig.member("h2").live) == (2, 0)
+    rig.link_down("h1")
+    assert rig.data("h3", 40001).reset
+
+
+def test_least_connections_gives_a_busy_server_no_more_than_its_share(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(policy="least_connections")])
+    assert [rig.connect("h3", 40000 + n) for n in range(4)] == ["h1", "h2", "h1", "h2"]
+    for port in (40001, 40003):
+        rig.close("h3", port)
+    rig.advance(1.5)
+    assert [rig.connect("h4", 40000 + n) for n in range(3)] == ["h2", "h2", "h1"]
+
+
+def test_source_hash_keeps_a_client_at_its_server(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(servers=["h1", "h2", "h3"], policy="source_hash")])
+    for client in ("h4", "h5", "h6"):
+        assert len({rig.connect(client, 40000 + n) for n in range(4)}) == 1
+
+
 # servers as clients, and calls past the service
 
 

@@ -1,0 +1,24 @@
+"""What a policy offers: it is told of the pool and of the connections' numbers, and asked to choose.
+
+Rule: a policy reads members (`id`, `name`, `ip`, `share`, `live`, `hits`) and changes nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lab.balancer.pool import Member
+
+
+class Policy(Protocol):
+    """A policy is made with the balancer's source of chance, a `random.Random`. A policy that also has a method
+    `live_changed(member)` is told whenever one of its members' `live` has changed, be the member up or not."""
+
+    def pool_changed(self, live: Sequence[Member]) -> None:
+        """`live`: the members that may be chosen from now on, in the pool's order; perhaps none. Also called when a
+        member's `share` has changed."""
+
+    def choose(self, client_ip: int) -> Member:
+        """The server of the next new connection. Called only while there is a live member."""
+        ...
