@@ -9,6 +9,8 @@ and the controller's death breaks none. A packet's way, after the SERVICE table 
     REPLY_TRACKED   the service's address: the service's MAC; else (a direct call of the server) as it is
     HAIRPIN…        a server that calls the service: its own answers need a second translation, in a zone of their own
 
+Only where a policy goes by live connections, the ends of connections (a server's FIN or RST, a client's RST) are shown
+to the controller, as a copy of their headers: a second packet-in per connection that other policies don't pay for.
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
 Rule of this module: nothing but a SYN gets a server it didn't have.
@@ -22,7 +24,7 @@ from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
-from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
+from lab.balancer.packets import ACK, ETH_IPV4, FIN, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_MEMBER_MASK,
@@ -52,18 +54,21 @@ NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
 KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
+_HEADERS: Final = ToController(max_len=134)  # Ethernet, IPv4 and TCP with all options
 
 
 class Tracked:
     """The tracked mode's part of the balancer; see `lab.balancer.modes.Mode`."""
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
-        self._services = [assignment.service for assignment in assignments]
+        self._assignments = assignments
+        self._by_address = {(a.service.ip, a.service.port): a for a in assignments}
         self._counters = counters
 
     def fixed_rules(self) -> list[Command]:
         return [
-            *(rule for service in self._services for rule in _service_rules(service)),
+            *(rule for a in self._assignments for rule in _service_rules(a.service)),
+            *(rule for a in self._assignments if a.counts_live for rule in _end_rules(a.service)),
             _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 0, {}, ()),
@@ -82,7 +87,10 @@ class Tracked:
         to_itself = (SetField("eth_src", service.mac), SetField("eth_dst", member.mac), Output(IN_PORT))
         there = (SetField("eth_dst", member.mac), *_ON) if not member.down else _TO_CONTROLLER
         again = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
+        aborted = {**to_member, "tcp_flags": (RST, RST)}
+        watched = self._by_address[service.ip, service.port].counts_live and not member.down
         return [
+            *([_rule(Table.CLIENT_TRACKED, 15, aborted, (_HEADERS, *there), cookie)] if watched else []),
             _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
             _rule(Table.SERVICE, 90, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
             _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
@@ -123,12 +131,19 @@ class Tracked:
     ) -> list[Command]:
         """A packet of a connection that the tracker has translated already: a SYN again, or its server is down."""
         self._counters.packet_ins += 1
+        if packet.flags & RST:  # a copy: see `_end_rules`
+            self._ended(service, packet.ip_src << 16 | packet.src_port)
+            return []
         if not member.down and member.mac:
             return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *_ON), in_port=in_port)]
         return self.stray(packet)
 
     def stray(self, packet: Packet) -> list[Command]:
-        """A packet of a connection whose server is down or has left: reset it."""
+        """The copy of a connection's end; or a packet of a connection whose server is down or has left: reset it."""
+        answering = self._by_address.get((packet.ip_src, packet.src_port))
+        if answering is not None:
+            self._ended(answering.service, packet.ip_dst << 16 | packet.dst_port)
+            return []
         self._counters.drops[Drop.NO_CONNECTION] += 1
         if packet.flags & RST:
             return []
@@ -148,6 +163,12 @@ class Tracked:
         """The tracker has kept the connections; of rules there are only the servers', renewed as they answer."""
         return []
 
+    def _ended(self, service: Service, client: int) -> None:
+        assignment = self._by_address[service.ip, service.port]
+        member = assignment.server_of(client)
+        if member is not None:
+            assignment.rest(client, member)
+
     def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
         self._counters.drops[drop] += 1
         return [] if packet.flags & RST else [SendPacket(data=packets.reset(packet), actions=_ON)]
@@ -161,6 +182,13 @@ def _service_rules(service: Service) -> list[Command]:
         _rule(Table.CLIENT, 10, to_service, (Track(ZONE, Table.CLIENT_TRACKED),)),
         _rule(Table.REPLY_TRACKED, 10, from_service, (SetField("eth_src", service.mac), *_ON)),
     ]
+
+
+def _end_rules(service: Service) -> list[Command]:
+    """A server's FIN or RST goes on, and a copy of its headers to the controller."""
+    answer = _tcp(ip_src=service.ip, tcp_src=service.port)
+    on = (_HEADERS, SetField("eth_src", service.mac), *_ON)
+    return [_rule(Table.REPLY_TRACKED, 20 + flag, {**answer, "tcp_flags": (flag, flag)}, on) for flag in (FIN, RST)]
 
 
 def _commit(service: Service, member: Member, client_ip: int) -> Actions:
