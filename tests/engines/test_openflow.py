@@ -7,7 +7,7 @@ import struct
 import subprocess
 
 import pytest
-from helpers.openflow_reader import FIELDS, Reader
+from helpers.openflow_reader import FIELDS, Read, Reader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,14 +16,17 @@ from lab.balancer.rules import (
     IN_PORT,
     Action,
     AddRule,
+    AskRules,
     DeleteRules,
     Examine,
     FinTimeout,
+    FlushTracked,
     GoTo,
     Output,
     SendPacket,
     SetField,
     ToController,
+    Track,
 )
 from lab.engines import openflow
 from lab.engines.openflow import OF10, OF13
@@ -55,6 +58,14 @@ REPLY = AddRule(
     cookie=1,
 )
 FORGET = DeleteRules(table=1, cookie=0x4001000000000000, cookie_mask=0xFFFF000000000000)
+NEW = AddRule(
+    table=3,
+    priority=30,
+    match={"eth_type": 0x0800, "ct_state": (0x21, 0x21)},
+    actions=(Track(10, 4), Track(10, commit=True, dst=0x0A000001), Track(11, commit=True, src=0x0A000101)),
+    cookie=1,
+)
+NOT_KEPT = DeleteRules(cookie=0, cookie_mask=1 << 63)
 ONE = DeleteRules(table=0, match={"in_port": 3, "eth_src": 0x02000A000003}, priority=10)
 
 
@@ -98,6 +109,40 @@ def test_known_bytes_of_a_rule_1_3() -> None:
     assert openflow.encode(SYN_TO_SERVICE, OF13) == raw
 
 
+@pytest.mark.parametrize(
+    ("command", "of10", "of13"),
+    [
+        (
+            AskRules(table=1),
+            "0110 0038 00000000 0001 0000 003fffff" + "00" * 36 + "01 00 ffff",
+            "0412 0038 00000000 0001 0000 00000000 01 000000 ffffffff ffffffff 00000000"
+            "0000000000000000 0000000000000000 0001 0004 00000000",
+        ),
+        (
+            FlushTracked(zone=10),
+            "0104 0018 00000000 00002320 0000001d 000000000000 000a",
+            "0404 0018 00000000 00002320 0000001d 000000000000 000a",
+        ),
+    ],
+    ids=["ask", "flush"],
+)
+def test_known_bytes_of_questions_and_flushes(command: AskRules | FlushTracked, of10: str, of13: str) -> None:
+    assert openflow.encode(command, OF10) == bytes.fromhex(of10)
+    assert openflow.encode(command, OF13) == bytes.fromhex(of13)
+
+
+def test_known_bytes_of_a_tracked_packet_out() -> None:
+    sent = SendPacket(data=b"frame", actions=(Track(10, commit=True, dst=0x0A000001), Track(10, 6)), in_port=3)
+    expected = (
+        "010d 006d 00000000 ffffffff 0003 0058"
+        "ffff 0030 00002320 0023 0001 00000000 000a ff 000000 0000"  # NXAST_CT: commit, zone 10, no table
+        "ffff 0018 00002320 0024 0000 0002 0001 0a000001 00000000"  # NXAST_NAT: destination, one address
+        "ffff 0028 00002320 0023 0000 00000000 000a 06 000000 0000"
+        "ffff 0010 00002320 0024 0000 0000 0000"
+    )
+    assert openflow.encode(sent, OF10) == bytes.fromhex(expected) + b"frame"
+
+
 def test_only_1_0_needs_a_greeting() -> None:
     assert openflow.greeting(OF10) == bytes.fromhex("01040018 00000000 00002320 0000000f 01 00000000000000")
     assert openflow.greeting(OF13) == b""
@@ -138,6 +183,16 @@ PRINTED = [
     (FORGET, ["DEL table:1", "cookie:0x4001000000000000/0xffff000000000000"]),
     (ONE, ["DEL_STRICT priority=10,in_port=3,dl_src=02:00:0a:00:00:03"]),
     (DeleteRules(), ["DEL table:255"]),
+    (NOT_KEPT, ["DEL table:255", "cookie:0x0/0x8000000000000000"]),
+    (
+        NEW,
+        [
+            "ADD table:3 priority=30,ct_state=+new+trk,ip",
+            "ct(table=4,zone=10,nat),ct(commit,zone=10,nat(dst=10.0.0.1)),ct(commit,zone=11,nat(src=10.0.1.1))",
+        ],
+    ),
+    (AskRules(table=1), ["OFPST_FLOW request", "table=1"]),
+    (FlushTracked(zone=11), ["NXT_CT_FLUSH_ZONE", "zone_id=11"]),
     (SendPacket(data=bytes(60), actions=(Output(2),), in_port=1), ["OFPT_PACKET_OUT", "in_port=1", "output:2"]),
 ]
 
@@ -147,9 +202,7 @@ PRINTED = [
 )
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 @pytest.mark.parametrize(("command", "said"), PRINTED, ids=[str(n) for n in range(len(PRINTED))])
-def test_open_vswitch_reads_what_was_meant(
-    command: AddRule | DeleteRules | SendPacket, said: list[str], version: str
-) -> None:
+def test_open_vswitch_reads_what_was_meant(command: Read, said: list[str], version: str) -> None:
     raw = openflow.encode(command, VERSIONS[version])
     printer = ["ovs-ofctl", "--no-names", "ofp-print", raw.hex()]
     printed = subprocess.run(printer, capture_output=True, text=True, check=True, timeout=10)
@@ -162,7 +215,10 @@ def test_open_vswitch_reads_what_was_meant(
 
 NUMBERS = {name: size for name, size in FIELDS.values()}
 GROUPS = [
-    ({"eth_type": 0x0800, "ip_proto": 6}, ["ip_src", "ip_dst", "tcp_src", "tcp_dst", "tcp_flags", "in_port"]),
+    (
+        {"eth_type": 0x0800, "ip_proto": 6},
+        ["ip_src", "ip_dst", "tcp_src", "tcp_dst", "tcp_flags", "in_port", "ct_state"],
+    ),
     ({"eth_type": 0x0806}, ["arp_op", "arp_spa", "arp_tpa", "eth_src", "eth_dst"]),
     ({}, ["eth_src", "eth_dst", "in_port"]),
 ]
@@ -196,6 +252,9 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.lists(
         st.builds(GoTo, st.integers(0, 254)),
         st.builds(ToController, number(2), st.booleans()),
         st.builds(FinTimeout, number(2)),
+        st.builds(Track, number(2), st.one_of(st.none(), st.integers(0, 254)), st.booleans()),
+        st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), number(4)),
+        st.builds(lambda zone, table, src: Track(zone, table, commit=True, src=src), number(2), st.just(7), number(4)),
         st.builds(Examine, st.sampled_from(["tcp_src", "tcp_dst", "ip_src"])),
         set_fields(),
     ),
@@ -221,13 +280,15 @@ COMMANDS = st.one_of(
         st.just(0xFF << 56),
         st.sampled_from([0, 0xFFFF << 48, (1 << 64) - 1]),
     ),
+    st.builds(AskRules, table=st.integers(0, 254)),
+    st.builds(FlushTracked, zone=number(2)),
     st.builds(SendPacket, data=st.binary(max_size=99), actions=ACTIONS, in_port=st.integers(0, 0xFEFF)),
 )
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 @given(command=COMMANDS)
-def test_every_command_is_read_back_as_it_was(version: str, command: AddRule | DeleteRules | SendPacket) -> None:
+def test_every_command_is_read_back_as_it_was(version: str, command: Read) -> None:
     reader = Reader(VERSIONS[version])
     if greeting := openflow.greeting(VERSIONS[version]):
         reader.read(greeting)

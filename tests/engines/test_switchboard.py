@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import pytest
 from helpers import frames
 from helpers.frames import ACK, SYN
-from helpers.openflow_reader import Reader, messages
+from helpers.openflow_reader import Read, Reader, messages
 
 from lab import wire
-from lab.balancer.rules import AddRule, DeleteRules, SendPacket
+from lab.balancer.rules import AddRule, AskRules, DeleteRules, FlushTracked
 from lab.engines import openflow
 from lab.engines.switchboard import Switchboard
 
@@ -27,7 +27,7 @@ class Switch:
 
     def __init__(self, version: int = openflow.OF13) -> None:
         self.version = version
-        self.got: list[AddRule | DeleteRules | SendPacket] = []
+        self.got: list[Read] = []
         self._reader = Reader(version)
 
     def send(self, raw: bytes) -> None:
@@ -41,7 +41,7 @@ class Switch:
         return {c.table for c in self.got if isinstance(c, AddRule) and c.priority}
 
     def mods(self) -> int:
-        return sum(not isinstance(c, SendPacket) for c in self.got)
+        return sum(isinstance(c, AddRule | DeleteRules) for c in self.got)
 
 
 def connect(board: Switchboard, dpid: int, version: int = openflow.OF13) -> Switch:
@@ -103,8 +103,32 @@ def test_connection_is_balanced_and_counted(board: Switchboard) -> None:
     assert said["flow_mods_total"] == switch.mods()
 
 
+@pytest.mark.parametrize("version", [openflow.OF10, openflow.OF13])
+def test_first_connection_alone_is_asked_what_the_switch_remembers(board: Switchboard, version: int) -> None:
+    first = connect(board, 1, version)
+    assert first.got[0] == AskRules(table=1)
+    board.rules_found(1, [])
+    again, other = connect(board, 1, version), connect(board, 2, version)
+    assert not [c for c in (*again.got, *other.got) if isinstance(c, AskRules)]
+
+
+@pytest.mark.parametrize("version", [openflow.OF10, openflow.OF13])
+def test_what_a_switch_remembers_is_answered_by_its_own_brain(config: wire.Controller, version: int) -> None:
+    board = Switchboard(dataclasses.replace(config, mode="tracked"))
+    switch, other = connect(board, 1, version), connect(board, 2, version)
+    before = len(switch.got), len(other.got)
+    board.rules_found(2, [0])
+    board.rules_found(3, [0])
+    assert (len(switch.got), len(other.got)) == before
+    board.rules_found(1, [0])
+    assert [c for c in switch.got if isinstance(c, FlushTracked)] == [FlushTracked(zone=10), FlushTracked(zone=11)]
+
+
 def test_drops_are_counted_by_name(board: Switchboard) -> None:
     connect(board, 1)
+    answer_probes(board)
+    for port in (1, 2):
+        board.port_changed(1, port, False)
     syn(board)
     board.packet_in(1, 3, openflow.REASON_ACTION, b"\0" * 12 + b"\x08\x00E")
     drops = board.statistics()["drops"]

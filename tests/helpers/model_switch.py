@@ -1,22 +1,23 @@
 """A switch in memory: takes the balancer's commands, or their OpenFlow bytes, and says where a packet leaves.
 
-It does what Open vSwitch does with the few things our rules use (OpenFlow 1.3.5 section 6.4; ovs-actions(7)): three
-tables walked by resubmission, priorities, masks, set-field, idle time-outs, fin_timeout, copies to the controller.
+It does what Open vSwitch does with the few things our rules use (OpenFlow 1.3.5 section 6.4; ovs-actions(7)): tables
+walked by resubmission, priorities, masks, set-field, idle time-outs, fin_timeout, copies to the controller, ct.
 Rule: what a switch would refuse or decide by chance (equal priorities that overlap and differ) raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from helpers import frames
 from helpers.openflow_reader import NEEDS, Reader
+from helpers.tracker import Tracked, Tracker
 from lab.balancer import rules
-from lab.balancer.rules import AddRule, Command, DeleteRules, Note, SendPacket
+from lab.balancer.rules import AddRule, AskRules, Command, DeleteRules, FlushTracked, Note, SendPacket
 from lab.engines import openflow
 
-TABLES = 3
+TABLES = len(rules.Table)
 IDLE, DELETED = 0, 2  # reasons of a flow-removed
 VERSIONS: Mapping[str, int | None] = {"command": None, "1.0": openflow.OF10, "1.3": openflow.OF13}
 
@@ -61,15 +62,34 @@ class Removed:
 
 
 @dataclass
+class Found:
+    """The answer to AskRules."""
+
+    cookies: list[int]
+
+
+@dataclass
+class Way:
+    """A packet on its way through the tables; `out` is what has left by it, shared with its copies."""
+
+    in_port: int
+    frame: bytes
+    state: int = 0  # ct_state: not tracked
+    depth: int = 0
+    out: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass
 class ModelSwitch:
     """`speaks`: "command", "1.0" or "1.3". What it has to tell the controller waits in `messages`."""
 
     ports: Sequence[int]
     speaks: str = "command"
     now: float = 0.0
-    messages: list[PacketIn | Removed] = field(default_factory=list)
+    messages: list[PacketIn | Removed | Found] = field(default_factory=list)
     down: set[int] = field(default_factory=set)
     flow_mods: int = 0
+    tracker: Tracker = field(default_factory=Tracker)
 
     def __post_init__(self) -> None:
         self._tables: list[dict[tuple[int, MatchKey], Rule]] = [{} for _ in range(TABLES)]
@@ -79,13 +99,14 @@ class ModelSwitch:
     # the controller's side
 
     def reconnect(self, wiped: bool = False) -> None:
-        """A new connection to the controller; `wiped`: the switch has lost its rules as well."""
+        """A new connection to the controller; `wiped`: the switch has lost its rules and its tracker as well."""
         version = VERSIONS[self.speaks]
         self._reader = None if version is None else Reader(version)
         if self._reader is not None and version is not None and (greeting := openflow.greeting(version)):
             assert self._reader.read(greeting) is None
         if wiped:
             self._tables = [{} for _ in range(TABLES)]
+            self.tracker.flush()
 
     def do(self, command: Command) -> list[tuple[int, bytes]]:
         """Carry out a command; what leaves at which port by it."""
@@ -98,10 +119,15 @@ class ModelSwitch:
             command = read
         if isinstance(command, SendPacket):
             return self._execute(command.actions, command.in_port, command.data)
-        self.flow_mods += 1
-        if isinstance(command, AddRule):
+        if isinstance(command, AskRules):
+            self.messages.append(Found([rule.cookie for rule in self.rules(command.table)]))
+        elif isinstance(command, FlushTracked):
+            self.tracker.flush(command.zone)
+        elif isinstance(command, AddRule):
+            self.flow_mods += 1
             self._add(command)
         else:
+            self.flow_mods += 1
             self._delete(command)
         return []
 
@@ -110,7 +136,10 @@ class ModelSwitch:
     def receive(self, in_port: int, frame: bytes) -> list[tuple[int, bytes]]:
         """A frame comes in at a port; what leaves at which port by the rules alone."""
         assert in_port in self.ports
-        return [] if in_port in self.down else self._lookup(0, in_port, frame, 0)[1]
+        way = Way(in_port, frame)
+        if in_port not in self.down:
+            self._lookup(0, way)
+        return way.out
 
     def pass_time(self, now: float) -> None:
         self.now = now
@@ -168,42 +197,58 @@ class ModelSwitch:
         if rule.notify:
             self.messages.append(Removed(rule.cookie, reason))
 
-    def _lookup(self, table: int, in_port: int, frame: bytes, depth: int) -> tuple[bytes, list[tuple[int, bytes]]]:
-        if depth > TABLES:
+    def _lookup(self, table: int, way: Way) -> None:
+        if way.depth > TABLES:
             raise Refused("resubmission without end")
-        key = {**frames.fields(frame), "in_port": in_port}
+        key = {**frames.fields(way.frame), "in_port": way.in_port, "ct_state": way.state}
         hit = max((r for r in self._tables[table].values() if r.covers(key)), key=lambda r: r.priority, default=None)
         if hit is None:
-            return frame, []  # a table without a rule for missing packets drops them
+            return  # a table without a rule for missing packets drops them
         hit.used = self.now
         hit.packets += 1
         if key.get("tcp_flags", 0) & (frames.FIN | frames.RST):
             for action in hit.actions:
                 if isinstance(action, rules.FinTimeout):
                     hit.idle = min(hit.idle or action.idle, action.idle)
-        return self._run(hit.actions, in_port, frame, depth)
+        self._run(hit.actions, way)
 
     def _execute(self, actions: rules.Actions, in_port: int, frame: bytes) -> list[tuple[int, bytes]]:
-        return self._run(actions, in_port, frame, 0)[1]
+        way = Way(in_port, frame)
+        self._run(actions, way)
+        return way.out
 
-    def _run(
-        self, actions: rules.Actions, in_port: int, frame: bytes, depth: int
-    ) -> tuple[bytes, list[tuple[int, bytes]]]:
+    def _run(self, actions: rules.Actions, way: Way) -> None:
         """Actions in turn, as resubmission does: what a called table has changed stays changed."""
-        out: list[tuple[int, bytes]] = []
         for action in actions:
             if isinstance(action, rules.SetField):
-                frame = frames.changed(frame, action.name, action.value)
+                way.frame = frames.changed(way.frame, action.name, action.value)
             elif isinstance(action, rules.GoTo):
-                frame, more = self._lookup(action.table, in_port, frame, depth + 1)
-                out += more
+                way.depth += 1
+                self._lookup(action.table, way)
+                way.depth -= 1
             elif isinstance(action, rules.Output):
-                out += [(port, frame) for port in self._targets(action.port, in_port) if port not in self.down]
+                ports = [port for port in self._targets(action.port, way.in_port) if port not in self.down]
+                way.out += [(port, way.frame) for port in ports]
             elif isinstance(action, rules.ToController):
-                self.messages.append(PacketIn(in_port, 0 if action.learn else 1, frame[: action.max_len]))
+                self.messages.append(PacketIn(way.in_port, 0 if action.learn else 1, way.frame[: action.max_len]))
+            elif isinstance(action, rules.Track):
+                self._track(action, way)
             elif not isinstance(action, (rules.FinTimeout, rules.Examine)):
                 raise Refused(f"unknown action {action!r}")
-        return frame, out
+
+    def _track(self, action: rules.Track, way: Way) -> None:
+        """Without a table the packet itself is translated; with one, a copy goes on there, and what it becomes there
+        does not come back."""
+        tracked = self._tracked(action, way.frame)
+        if action.table is None:
+            way.frame = tracked.frame
+        else:
+            self._lookup(action.table, replace(way, frame=tracked.frame, state=tracked.state, depth=way.depth + 1))
+
+    def _tracked(self, action: rules.Track, frame: bytes) -> Tracked:
+        if action.commit:
+            return self.tracker.commit(action.zone, frame, action.dst, action.src)
+        return self.tracker.track(action.zone, frame)
 
     def _targets(self, port: int, in_port: int) -> list[int]:
         if port == rules.IN_PORT:
@@ -235,8 +280,10 @@ def _check(command: AddRule) -> None:
             allowed = command.match.get("eth_type") == frames.IPV4
         elif isinstance(action, (rules.FinTimeout, rules.Examine)):
             allowed = command.match.get("ip_proto") == frames.TCP
+        elif isinstance(action, rules.Track):
+            allowed = command.match.get("eth_type") == frames.IPV4
         elif isinstance(action, rules.GoTo):
-            allowed = command.table < action.table < TABLES
+            allowed = action.table < TABLES and action.table != command.table
         else:
             continue
         if not allowed:

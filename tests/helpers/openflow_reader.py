@@ -10,7 +10,9 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from lab.balancer import rules
-from lab.balancer.rules import AddRule, DeleteRules, SendPacket
+from lab.balancer.rules import AddRule, AskRules, DeleteRules, FlushTracked, SendPacket
+
+Read = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked
 
 NICIRA = 0x2320
 FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
@@ -30,6 +32,7 @@ FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
     (1, 0): ("reg0", 4),
     (1, 30): ("cookie", 8),
     (1, 34): ("tcp_flags", 2),
+    (1, 105): ("ct_state", 4),
 }
 NEEDS: Mapping[str, dict[str, int]] = {
     "ip_proto": {"eth_type": 0x0800},
@@ -69,19 +72,23 @@ class Reader:
         self._version = version
         self._tables = version == 4
 
-    def read(self, message: bytes) -> AddRule | DeleteRules | SendPacket | None:
+    def read(self, message: bytes) -> Read | None:
         """One whole message; None: it changes nothing in the tables."""
         version, kind, length, _ = struct.unpack_from("!BBHI", message)
         need(version == self._version, f"version {version}")
         need(length == len(message), f"length {length}, but {len(message)} bytes")
         body = message[8:]
         if version == 1:
-            return {4: self._vendor, 13: self._packet_out_10}[kind](body)
-        return {14: self._flow_mod_13, 13: self._packet_out_13}[kind](body)
+            return {4: self._vendor, 13: self._packet_out_10, 16: ask_rules_10}[kind](body)
+        return {4: self._vendor, 14: self._flow_mod_13, 13: self._packet_out_13, 18: ask_rules_13}[kind](body)
 
-    def _vendor(self, body: bytes) -> AddRule | DeleteRules | None:
+    def _vendor(self, body: bytes) -> AddRule | DeleteRules | FlushTracked | None:
         vendor, subtype = struct.unpack_from("!II", body)
         need(vendor == NICIRA, f"vendor {vendor:#x}")
+        if subtype == 29:  # NXT_CT_FLUSH_ZONE
+            need(len(body) == 16 and not any(body[8:14]), "zeros before the zone")
+            return FlushTracked(zone=int.from_bytes(body[14:], "big"))
+        need(self._version == 1, f"vendor message {subtype}")
         if subtype == 15:  # NXT_FLOW_MOD_TABLE_ID
             need(len(body) == 16, "size of flow_mod_table_id")
             self._tables = body[8] == 1
@@ -125,6 +132,22 @@ class Reader:
         need(buffer == 0xFFFFFFFF and in_port < 0xFF00, "buffer or port")
         actions = read_actions(body[start : start + size], self._version)
         return SendPacket(data=body[start + size :], actions=actions, in_port=in_port)
+
+
+def ask_rules_10(body: bytes) -> AskRules:
+    """OFPST_FLOW; an ofp_match of 40 bytes with everything wildcarded."""
+    kind, flags, wildcards, table, out_port = struct.unpack("!HHI36xBxH", body)
+    need((kind, flags, wildcards, out_port) == (1, 0, 0x3FFFFF, 0xFFFF), "a request for all rules of a table")
+    return AskRules(table=table)
+
+
+def ask_rules_13(body: bytes) -> AskRules:
+    """OFPMP_FLOW; an empty OXM match, padded to 8 bytes."""
+    head = struct.unpack("!HH4xB3xII4xQQHH4x", body)
+    kind, flags, table, out_port, out_group, cookie, mask, match, size = head
+    need((kind, flags, cookie, mask, match, size) == (1, 0, 0, 0, 1, 4), "a request for all rules of a table")
+    need((out_port, out_group) == (0xFFFFFFFF, 0xFFFFFFFF), "any port and group")
+    return AskRules(table=table)
 
 
 def flow_mod(head: tuple[int, ...], match: rules.Match, actions: rules.Actions) -> AddRule | DeleteRules:
@@ -210,11 +233,35 @@ def _nicira(kind: int, body: bytes) -> rules.Action:
         idle, hard = struct.unpack("!HH2x", rest)
         need(hard == 0, "hard time-out")
         return rules.FinTimeout(idle)
+    if subtype == 35:  # NXAST_CT
+        return _track(rest)
     need(subtype == 6, f"subtype {subtype}")  # NXAST_REG_MOVE
     bits, from_bit, to_bit, source, target = struct.unpack("!HHHII", rest)
     name, size = _whole_field(source)
     need((bits, from_bit, to_bit, _whole_field(target)) == (size * 8, 0, 0, ("reg0", 4)), "a move into reg0")
     return rules.Examine(name)
+
+
+def _track(body: bytes) -> rules.Track:
+    """One nested action: NXAST_NAT."""
+    flags, zone_field, zone, table, algorithm = struct.unpack_from("!HIHB3xH", body)
+    need(flags in (0, 1) and not zone_field and not algorithm, "flags, zone or algorithm of ct")
+    need(len(body) >= 30, "a nat in ct")
+    kind, length, vendor, subtype, how, present = struct.unpack_from("!HHIH2xHH", body, 14)
+    need((kind, vendor, subtype, length) == (0xFFFF, NICIRA, 36, len(body) - 14), "exactly one nat in ct")
+    direction, address = _translation(body[30:], how, present)
+    where = None if table == 0xFF else table
+    return rules.Track(zone, where, bool(flags), **({direction: address} if direction else {}))
+
+
+def _translation(data: bytes, how: int, present: int) -> tuple[str, int]:
+    """("dst" or "src", address), or ("", 0) for a bare nat."""
+    if not how:
+        need(not present and not data, "nothing more in a bare nat")
+        return "", 0
+    need(how in (1, 2) and present == 1, "one address, of source or destination")
+    need(len(data) == 8 and not any(data[4:]), "an address, padded")
+    return ("src", "dst")[how - 1], int.from_bytes(data[:4], "big")
 
 
 def _whole_field(header: int) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
-from helpers.model_switch import DELETED, ModelSwitch, PacketIn
+from helpers.model_switch import DELETED, Found, ModelSwitch, PacketIn
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
 from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import HealthSettings
@@ -107,7 +107,9 @@ class Net:
         """The controller hears what the switch has to tell."""
         while self.connected and self.switch.messages:
             message = self.switch.messages.pop(0)
-            if isinstance(message, PacketIn):
+            if isinstance(message, Found):
+                self.obey(self.brain.rules_found(message.cookies, self.now))
+            elif isinstance(message, PacketIn):
                 self.packet_ins += 1
                 self.obey(self.brain.packet_in(message.in_port, message.data, message.reason == 0, self.now))
             else:
@@ -208,6 +210,7 @@ class Rig(Net):
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
     health: HealthSettings = field(default_factory=HealthSettings)
     started: bool = True
+    mode: str = "reactive"
 
     def __post_init__(self) -> None:
         self.balancer = Balancer(self.settings(), random.Random(self.seed))
@@ -232,11 +235,19 @@ class Rig(Net):
         ]
         return Settings(
             services=services,
+            mode=self.mode,
             idle_timeout=self.idle_timeout,
             bound=self.bound,
             on_server_down=self.on_server_down,
             plugins=self.plugins,
         )
+
+    def restart_controller(self, connect: bool = True) -> None:
+        """Another controller, with the rig's settings as they are now, takes the place of the one that is lost."""
+        self.brain = self.balancer = Balancer(self.settings(), random.Random(self.seed))
+        self.connected = False
+        if connect:
+            self.connect_switch()
 
     # what the balancer thinks
 
