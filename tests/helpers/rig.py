@@ -146,7 +146,7 @@ class Net:
             asker = (got["arp_sha"], got["arp_spa"])
             answer = frames.arp(2, host.mac, got["eth_src"], (host.mac, host.ip), asker)
             self.arrive(host.port, answer)
-        elif taken and got.get("ip_dst") == host.ip and got.get("tcp_src", 0) in range(512, 1024):
+        elif taken and got["eth_src"] >> 32 == 0x0201 and got.get("tcp_src", 0) in range(512, 1024):
             host.probes.append(frame)
             for answer in host.web.receive(frame) if host.web else ():
                 self.arrive(host.port, answer)

@@ -9,6 +9,8 @@ from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import SERVICE, MakeRig, Rig, Service
 from helpers.tcp_server import TcpServer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.balancer.balancer import ServerSettings
 from lab.balancer.health import CheckKind, HealthSettings, State
@@ -319,3 +321,23 @@ def test_server_that_falls_in_its_slow_start_begins_anew(make_rig: MakeRig) -> N
 def test_slow_start_of_a_policy_without_weights_is_refused(make_rig: MakeRig) -> None:
     with pytest.raises(ValueError, match="policy round_robin heeds no weights, so no share can grow"):
         make_rig(health=HealthSettings(slow_start=5.0))
+
+
+@given(st.data())
+def test_no_frame_raises_whatever_is_cut_or_changed_in_it(data: st.DataObject) -> None:
+    """ARP and TCP around the checks, with bytes cut off or changed, as packets and as copies of an unknown source's."""
+    rig = Rig(health=HTTP)
+    h1, service = rig.hosts["h1"], (rig.service_mac(), frames.ip(SERVICE))
+    macs, ips = (h1.mac, service[0]), (h1.ip, service[1])
+    whole = [
+        frames.arp(2, h1.mac, service[0], (h1.mac, h1.ip), service),
+        frames.arp(1, h1.mac, frames.BROADCAST, (h1.mac, h1.ip), (0, service[1])),
+        frames.tcp(macs, ips, (80, 600), SYN | ACK, 1, 1, b"HTTP/1.1 200 OK"),
+        frames.tagged(frames.tcp(macs, ips, (40000, 80), SYN)),
+    ]
+    frame = bytearray(data.draw(st.sampled_from(whole)))
+    for at in data.draw(st.lists(st.integers(0, len(frame) - 1), max_size=4)):
+        frame[at] = data.draw(st.integers(0, 255))
+    cut = bytes(frame[: data.draw(st.integers(0, len(frame)))])
+    for learn in (False, True):
+        rig.balancer.packet_in(data.draw(st.sampled_from([1, 6])), cut, learn, rig.now)
