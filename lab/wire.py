@@ -62,11 +62,16 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    kind: str = "arp"
+    """How servers are checked. `path` and `status` are an http check's alone."""
+
+    kind: str = "arp"  # or tcp, http
     interval_s: float = 1.0
     timeout_s: float = 0.5
     rise: int = 1
     fall: int = 2
+    path: str = "/"
+    status: int = 200
+    slow_start_s: float = 0.0  # in which a server that came up reaches its whole share; 0: at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +81,7 @@ class Server:
     name: str
     ip: str  # without prefix length
     weight: int = 1
+    health: Health | None = None  # None: the service's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

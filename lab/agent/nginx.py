@@ -1,4 +1,5 @@
-"""nginx as a host's web server, for load: the same X-Server header and hit log as the small one.
+"""nginx as a host's web server, for load: the same X-Server header and hit log as the small one, without
+health checks.
 
 One process without a master: it changes to no other user (a sandbox without root has only one), and it handles its
 events one after the other, so an answer through its private socket proves that all hits before it are in the log.
@@ -11,7 +12,7 @@ import socket
 from pathlib import Path
 
 from lab import wire
-from lab.agent.web_server import body_of
+from lab.agent.web_server import HEALTH_CHECK, body_of
 
 NGINX = "/usr/sbin/nginx"
 IPV6 = Path("/proc/net/if_inet6")
@@ -29,8 +30,9 @@ http {{
     log_format hits escape=json '{{"time": $msec, "client_ip": "$client", "client_port": $remote_port, '
                                 '"path": "$request_uri", "status": $status}}';
     map $remote_addr $client {{ ~^::ffff:(?<ipv4>.+)$ $ipv4; default $remote_addr; }}
+    map $http_user_agent $counts {{ {health_check} 0; default 1; }}
     {temporary}
-    access_log {log} hits;
+    access_log {log} hits if=$counts;
     default_type text/plain;
     add_header X-Server {host} always;
     keepalive_requests 1000000000;
@@ -58,7 +60,9 @@ def prepare(server: wire.HttpServer, home: Path, log: Path) -> list[str]:
     temporary = "\n    ".join(f"{kind}_temp_path {home}/{kind};" for kind in TEMPORARY)
     configuration = home / "nginx.conf"
     configuration.write_text(
-        CONFIGURATION.format(home=home, log=log, host=server.host, listen=listen, temporary=temporary)
+        CONFIGURATION.format(
+            home=home, log=log, host=server.host, listen=listen, temporary=temporary, health_check=HEALTH_CHECK
+        )
     )
     return [NGINX, "-p", f"{home}/", "-c", str(configuration)]
 

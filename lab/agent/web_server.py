@@ -5,7 +5,8 @@
 `GET /slow?seconds=S&bytes=B` sends B bytes evenly over S seconds; any other path gives the same body. Standard library
 only, and little of it: many hosts each start one, so imports are counted in milliseconds. A thread per connection keeps
 a slow answer from holding up the others. Rule: a hit stands in the log before the last byte of its answer is sent, so
-the counts at both ends agree as soon as the client is done.
+the counts at both ends agree as soon as the client is done. The balancer's own health checks are not logged: they are
+no hits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 
 BACKLOG = 1024
 MAX_HEAD = 16_384
+HEALTH_CHECK = "balance-lab-health"  # User-Agent of the balancer's checks
 IDLE_S = 60.0  # an open connection without a request is closed after this
 SLICE_S = 0.05  # a slow answer sends a piece this often
 MAX_SLOW_S, MAX_SLOW_BYTES = 3600.0, 100_000_000
@@ -49,6 +51,7 @@ class Request:
         self.path = path
         wish = headers.get("connection", "").lower()
         self.keep = wish == "keep-alive" if version == "HTTP/1.0" else wish != "close"
+        self.counts = headers.get("user-agent") != HEALTH_CHECK
         length = headers.get("content-length", "0")
         self.body_bytes = int(length) if length.isascii() and length.isdigit() else 0
         if "transfer-encoding" in headers:
@@ -89,6 +92,7 @@ class Conversation:
     def __init__(self, site: Site, connection: socket.socket, peer: tuple[str, int]) -> None:
         self._site, self._connection, self._peer = site, connection, peer
         self._unread = b""
+        self._counts = True  # whether the request under way is a hit
 
     def run(self) -> None:
         with self._connection:
@@ -107,6 +111,7 @@ class Conversation:
             return False
         started = time.time()
         request = parse(head) if len(head) <= MAX_HEAD else None
+        self._counts = request is None or request.counts
         if request is None:
             self._answer(started, "-", 400 if len(head) <= MAX_HEAD else 431, b"", keep=False)
             return False
@@ -138,13 +143,17 @@ class Conversation:
         for i in range(pieces):
             time.sleep(max(0.0, begun + seconds * (i + 1) / pieces - time.monotonic()))
             if i == pieces - 1:
-                self._site.log(started, self._peer, request.path, 200)
+                self._log(started, request.path, 200)
             self._connection.sendall(body[len(body) * i // pieces : len(body) * (i + 1) // pieces])
+
+    def _log(self, started: float, path: str, status: int) -> None:
+        if self._counts:
+            self._site.log(started, self._peer, path, status)
 
     def _answer(
         self, started: float, path: str, status: int, body: bytes, *, keep: bool, head_only: bool = False
     ) -> None:
-        self._site.log(started, self._peer, path, status)
+        self._log(started, path, status)
         self._connection.sendall(self._head_of(status, len(body), keep) + (b"" if head_only else body))
 
     def _head_of(self, status: int, size: int, keep: bool) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import urllib.parse
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,7 +93,14 @@ class Agent:
         """Change a pool at run time: add (needs ip), remove, drain, enable, weight (needs weight)."""
         body = {"ip": ip if action == "add" else None, "weight": weight}
         given = {key: value for key, value in body.items() if value is not None}
-        return self._json("POST", f"/controller/pool/{service}/{server}/{action}", given)
+        return self._json("POST", f"/controller/pool/{_part(service)}/{_part(server)}/{action}", given)
+
+    def pools(self) -> dict[str, Any]:
+        """{"services": {name: {"ip", "port", "policy", "servers": {name: …}}}}."""
+        return self._json("GET", "/controller/pool", timeout_s=STATE_S)
+
+    def metrics(self) -> str:
+        return self._text("/controller/metrics")
 
     def restart_switches(self) -> None:
         """Open vSwitch is killed and started again; answers when it is back, not when it is connected."""
@@ -197,6 +205,11 @@ class Agent:
             return wire.Request(**data)  # not `decode`: some 40 µs a line, and agent and driver are one version
         except (ValueError, TypeError):
             raise LabError(f"the agent sent a line that is no request: {line[:80]!r}") from None
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path, whatever is in it."""
+    return urllib.parse.quote(name, safe="")
 
 
 def _refusal(method: str, path: str, answer: requests.Response) -> str:

@@ -154,6 +154,84 @@ def exec_(name: str | None, timeout_s: float, host: str, argv: tuple[str, ...]) 
     return run_on_host(name, host, list(argv[1:] if argv[0] == "--" else argv), timeout_s)
 
 
+def _pool_options(command: Any) -> Any:
+    """Options of every `pool` command; they may stand before the action as well as behind it."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="As JSON."),
+        click.option("--service", metavar="NAME", help="Whose pool; default: the only service's."),
+        click.option("--lab", metavar="NAME", help="Which kept lab; default: the newest."),
+    ):
+        command = option(command)
+    return command
+
+
+def _where() -> Any:
+    """What an action's options say, else those of `pool`."""
+    from lab.driver.pool import Where
+
+    ctx = click.get_current_context()
+    own, outer = ctx.params, ctx.parent.params if ctx.parent and ctx.parent.command is pool else {}
+    return Where(**{name: own.get(name) or outer.get(name) or default for name, default in _ANYWHERE.items()})
+
+
+_ANYWHERE: Final[dict[str, Any]] = {"lab": None, "service": None, "as_json": False}
+
+
+@cli.group(invoke_without_command=True)
+@_pool_options
+def pool(**_: Any) -> int:
+    """List or change the servers of a kept lab while they serve: pool drain h2"""
+    return EXIT_OK if click.get_current_context().invoked_subcommand else _list_pool()
+
+
+@pool.command("list")
+@_pool_options
+def pool_list(**_: Any) -> int:
+    """List the pools (also where no action is named)."""
+    return _list_pool()
+
+
+def _list_pool() -> int:
+    from lab.driver.pool import show_pool
+
+    return show_pool(_where())
+
+
+def _pool_action(name: str, about: str, *params: Any) -> None:
+    """An action on one SERVER of a pool, as a command."""
+
+    def act(server: str, ip: str | None = None, weight: int | None = None, **_: Any) -> int:
+        from lab.driver.pool import change_pool
+
+        return change_pool(_where(), server, name, ip=ip, weight=weight)
+
+    command: Any = act
+    for param in (*reversed(params), click.argument("server")):
+        command = param(command)
+    pool.command(name, help=about)(_pool_options(command))
+
+
+_pool_action(
+    "add",
+    "Add a host as a SERVER; it gets connections once it is up.",
+    click.option("--weight", type=int, default=1, show_default=True, help="1 to 256."),
+    click.option("--ip", metavar="ADDRESS", help="Default: the address of the host of that name."),
+)
+_pool_action("drain", "No new connections to SERVER; those it has may finish.")
+_pool_action("enable", "New connections to SERVER again.")
+_pool_action("remove", "Take SERVER out; its connections are over.")
+_pool_action("weight", "Give SERVER another WEIGHT, 1 to 256.", click.argument("weight", type=int))
+
+
+@cli.command()
+@click.option("--lab", metavar="NAME", help="Which kept lab; default: the newest.")
+def metrics(lab: str | None) -> int:
+    """Print a kept lab's metrics in Prometheus' text format."""
+    from lab.driver.pool import show_metrics
+
+    return show_metrics(lab)
+
+
 @cli.command()
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @_scenario_options
@@ -248,7 +326,8 @@ def _usage_sentence(error: click.ClickException) -> str:
         return f"unknown option {quote(error.option_name)}{hint}"
     if isinstance(error, click.UsageError) and error.message.startswith("No such command"):
         word = error.message.split("'")[1]
-        return f"unknown command {quote(word)}{alternatives(word, sorted(cli.commands))}"
+        group = error.ctx.command if error.ctx and isinstance(error.ctx.command, click.Group) else cli
+        return f"unknown command {quote(word)}{alternatives(word, sorted(group.commands))}"
     message = error.format_message().rstrip(".")
     return message[:1].lower() + message[1:]
 

@@ -159,7 +159,12 @@ class Scenario:
         servers, hosts = self.model.services[service].servers, self._hosts()
         assert isinstance(servers, dict)
         return tuple(
-            wire.Server(name=name, ip=hosts[name]["ip"].partition("/")[0], weight=server.weight)
+            wire.Server(
+                name=name,
+                ip=hosts[name]["ip"].partition("/")[0],
+                weight=server.weight,
+                health=wire.Health(**server.health.model_dump()) if server.health else None,
+            )
             for name, server in servers.items()
             if server
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 from lab.agent.web_server import slow_parameters
 from lab.driver import topology
 from lab.driver.scenario_findings import Finding
-from lab.driver.scenario_model import POLICIES_KEPT
+from lab.driver.scenario_model import POLICIES_KEPT, RAMPING, Health, HealthOverride
 from lab.driver.scenario_plan import At, Plan
 from lab.driver.scenario_step_checks import check_one_thing, check_recoveries, check_steps, check_time
 from lab.driver.scenario_steps import Load, StepExpect
@@ -67,10 +67,28 @@ def check_delays(plan: Plan) -> Iterator[Finding]:
 
 def check_health(plan: Plan) -> Iterator[Finding]:
     for name, service in plan.model.services.items():
-        health = service.health
-        if health.timeout_s > health.interval_s:
-            text = f"a probe's time-out ({health.timeout_s:g} s) must not pass the interval ({health.interval_s:g} s)"
-            yield Finding(("services", name, "health", "timeout_s"), text, "time")
+        yield from _check_health(("services", name, "health"), service.health, service.policy)
+        for server, facts in plan.servers[name].items():
+            if facts and facts.health:
+                at = ("services", name, "servers", server, "health")
+                inherited = facts.health.slow_start_s == service.health.slow_start_s  # told of already
+                policy = None if inherited else service.policy
+                yield from _check_health(at, facts.health, policy)
+
+
+def _check_health(at: At, health: Health | HealthOverride, policy: str | None) -> Iterator[Finding]:
+    timeout, interval = health.timeout_s or 0, health.interval_s or 0
+    if timeout > interval:
+        text = f"a probe's time-out ({timeout:g} s) must not pass the interval ({interval:g} s)"
+        yield Finding((*at, "timeout_s"), text, "time")
+    for key, default in (("path", "/"), ("status", 200)):
+        if health.kind != "http" and getattr(health, key) != default:
+            yield Finding(
+                (*at, key), f"check {health.kind} asks for no page: use kind: http, or leave {key} out", "health"
+            )
+    if health.slow_start_s and policy is not None and policy not in RAMPING:
+        text = f"policy {policy} heeds no weights, so no share can grow: use {listing(RAMPING)}, or leave it out"
+        yield Finding((*at, "slow_start_s"), text, "policy")
 
 
 def check_policies(plan: Plan) -> Iterator[Finding]:
@@ -103,6 +121,8 @@ def check_stock(plan: Plan) -> Iterator[Finding]:
     if plan.model.controller.mode != "reactive":
         yield Finding(("controller", "mode"), "engine stock has no modes: leave mode out", "stock")
     for name, service in plan.model.services.items():
+        if service.health.kind != "arp":
+            yield Finding(("services", name, "health", "kind"), "engine stock checks by ARP alone", "stock")
         if plan.policy_asked or service.policy != "round_robin":
             text = "engine stock chooses at random by itself and takes no policy: leave policy out, or use engine auto"
             yield Finding(("services", name, "policy"), text, "stock")
@@ -277,7 +297,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_service_addresses, HOSTS),
     (check_servers, HOSTS),
     (check_delays, ("servers.kind",)),
-    (check_health, ()),
+    (check_health, HOSTS),
     (check_policies, ("controller.mode", "controller.engine")),
     (check_stock, ("controller.engine",)),
     (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from lab.driver import topology
-from lab.driver.scenario_model import ScenarioModel, Server, Service, Topology
+from lab.driver.scenario_model import Health, HealthOverride, ScenarioModel, Server, Service, Topology
 from lab.driver.scenario_steps import Action, Expect, Load, Round, Step, StepLoad
 
 AnyLoad = TypeVar("AnyLoad", bound=Load)
@@ -33,9 +33,20 @@ def complete(given: ScenarioModel) -> ScenarioModel:
 
 def _service(given: Service) -> Service:
     named = given.servers if isinstance(given.servers, dict) else dict.fromkeys(given.servers)
-    return given.model_copy(
-        update={"servers": {name: server or Server.model_construct() for name, server in named.items()}}
-    )
+    servers = {name: _server(server or Server.model_construct(), given.health) for name, server in named.items()}
+    return given.model_copy(update={"servers": servers})
+
+
+def _server(given: Server, health: Health) -> Server:
+    """Its own health settings, if it has any, are complete: what it doesn't say is the service's."""
+    if given.health is None:
+        return given
+    own = {key: value for key, value in given.health.model_dump().items() if value is not None}
+    whole = {**health.model_dump(), **own}
+    if whole["kind"] != "http":  # the service's page is not asked for
+        plain = Health.model_construct()
+        whole |= {key: own.get(key, getattr(plain, key)) for key in ("path", "status")}
+    return given.model_copy(update={"health": HealthOverride.model_construct(**whole)})
 
 
 def _bystander(network: Topology, services: Mapping[str, Service]) -> str | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, Tag
 
 from lab.driver.scenario_steps import Expect, Load, Step
-from lab.driver.scenario_types import HostIp, Ip, Mac, Model, Name, OneOf, Pair, ScenarioName, Seconds, either
+from lab.driver.scenario_types import HostIp, HttpPath, Ip, Mac, Model, Name, OneOf, Pair, ScenarioName, Seconds, either
 
 MAX_HOSTS: Final = 1000
 MAX_SWITCHES: Final = 1000
@@ -20,8 +20,10 @@ POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies
     "reactive": ("round_robin", "random"),
     "tracked": ("round_robin", "random"),
 }
+HEALTH_KINDS: Final = ("arp", "tcp", "http")
 MODES: Final = tuple(POLICIES_KEPT)
 POLICIES: Final = tuple(dict.fromkeys(policy for kept in POLICIES_KEPT.values() for policy in kept))
+RAMPING: Final = tuple(policy for policy in POLICIES if policy != "round_robin")  # a share can grow in a slow start
 
 
 class Host(Model):
@@ -60,19 +62,36 @@ class Topology(Model):
     balancer: Name | None = Field(None, description="The balancing switch; needed when there are several.")
 
 
+class HealthOverride(Model):
+    """One server's own settings; what isn't given is the service's."""
+
+    kind: Annotated[str, OneOf("kind", HEALTH_KINDS)] | None = None
+    interval_s: Seconds | None = None
+    timeout_s: Seconds | None = None
+    rise: Annotated[int, Field(ge=1, le=100)] | None = None
+    fall: Annotated[int, Field(ge=1, le=100)] | None = None
+    path: HttpPath | None = None
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    slow_start_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
+
+
 class Health(Model):
     """Probes of the servers: down after `fall` misses in a row, up after `rise` answers."""
 
-    kind: Annotated[str, OneOf("kind", ("arp",))] = "arp"
+    kind: Annotated[str, OneOf("kind", HEALTH_KINDS)] = Field("arp", description="What is asked: host, port or page.")
     interval_s: Seconds = 1.0
     timeout_s: Seconds = 0.5
     rise: Annotated[int, Field(ge=1, le=100)] = 1
     fall: Annotated[int, Field(ge=1, le=100)] = 2
+    path: HttpPath = Field("/", description="Of the page that kind http asks for.")
+    status: int = Field(200, ge=100, le=599, description="What kind http takes for an answer.")
+    slow_start_s: float = Field(0.0, ge=0, le=86_400, description="Until a server that came up has its share.")
 
 
 class Server(Model):
     weight: Annotated[int, Field(ge=1, le=256)] = 1
     delay_ms: int = Field(0, ge=0, le=60_000, description="Wait before each answer (kind python only).")
+    health: HealthOverride | None = Field(None, description="Where it differs from the service's.")
 
 
 Servers = Annotated[
@@ -88,7 +107,7 @@ class Service(Model):
     ip: Ip = "10.0.1.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 80
     protocol: Annotated[str, OneOf("protocol", ("tcp",))] = "tcp"
-    servers: Servers = Field(["h1", "h2"], description="Hosts; or a mapping of host to weight, delay_ms.")
+    servers: Servers = Field(["h1", "h2"], description="Hosts; or a mapping of host to weight, delay_ms, health.")
     policy: Annotated[str, OneOf("policy", POLICIES)] = "round_robin"
     health: Health = Health.model_construct()
 

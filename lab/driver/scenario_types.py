@@ -83,6 +83,12 @@ def _read_ip(text: str) -> str:
     return str(address)
 
 
+def _read_http_path(text: str) -> str:
+    if not re.fullmatch("/[!-~]{0,254}", text):
+        raise ValueError(f"{quote(text)} is no path: / and then up to 254 visible ASCII characters")
+    return text
+
+
 def _read_host_ip(text: str) -> str:
     address, slash, length = text.partition("/")
     if not slash:
@@ -116,6 +122,7 @@ Ip = Annotated[str, Form(_read_ip, _IPV4)]
 HostIp = Annotated[str, Form(_read_host_ip, r"^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$")]
 Mac = Annotated[str, Form(_read_mac, "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")]
 UrlPath = Annotated[str, Form(_read_path, "^/[!-~]*$")]
+HttpPath = Annotated[str, Form(_read_http_path, "^/[!-~]{0,254}$")]
 State = Annotated[str, OneOf("state", ("up", "down"))]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import wire
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
-from lab.balancer.health import HealthSettings
+from lab.balancer.health import CheckKind, HealthSettings
 
 CONFIGURATION = "LAB_CONTROLLER_CONFIG"  # environment: path of a wire.Controller as JSON
 CONTROL_SOCKET = "LAB_CONTROL_SOCKET"  # environment: path of the control socket to serve
@@ -43,14 +43,30 @@ def settings(config: wire.Controller) -> Settings:
 def _service(service: wire.Service) -> ServiceSettings:
     if service.protocol != "tcp":
         raise ValueError(f"service {service.name!r}: protocol {service.protocol!r} isn't known; known: tcp")
-    if service.health.kind != "arp":
-        raise ValueError(f"service {service.name!r}: health check {service.health.kind!r} isn't known; known: arp")
-    health = service.health
+    try:
+        servers = [
+            ServerSettings(name=s.name, ip=s.ip, weight=s.weight, health=_health(s.health) if s.health else None)
+            for s in service.servers
+        ]
+        health = _health(service.health)
+    except ValueError as error:
+        raise ValueError(f"service {service.name!r}: {error}") from None
     return ServiceSettings(
-        name=service.name,
-        ip=service.ip,
-        port=service.port,
-        policy=service.policy,
-        servers=[ServerSettings(name=s.name, ip=s.ip, weight=s.weight) for s in service.servers],
-        health=HealthSettings(interval=health.interval_s, timeout=health.timeout_s, rise=health.rise, fall=health.fall),
+        name=service.name, ip=service.ip, port=service.port, policy=service.policy, servers=servers, health=health
+    )
+
+
+def _health(health: wire.Health) -> HealthSettings:
+    known = [kind.value for kind in CheckKind]
+    if health.kind not in known:
+        raise ValueError(f"health check {health.kind!r} isn't known; known: {', '.join(known)}")
+    return HealthSettings(
+        kind=CheckKind(health.kind),
+        interval=health.interval_s,
+        timeout=health.timeout_s,
+        rise=health.rise,
+        fall=health.fall,
+        path=health.path,
+        status=health.status,
+        slow_start=health.slow_start_s,
     )

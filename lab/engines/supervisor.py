@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -27,6 +27,13 @@ from lab.engines.process import Engine, EngineError, MissingEngine
 
 log = logging.getLogger("supervisor")
 REFUSALS: Final = {"unknown": 404, "conflict": 409, "wrong": 400}  # by control.Refused.kind
+POOL_ACTIONS: Final[Mapping[str, type | None]] = {  # and what each is told
+    "add": wire.NewServer,
+    "drain": None,
+    "enable": None,
+    "remove": None,
+    "weight": wire.Weight,
+}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -48,11 +55,7 @@ class Supervisor:
         for path in ("/metrics", "/controller/metrics"):
             app.router.add_get(path, self._metrics)
         app.router.add_get("/controller/pool", self._pool)
-        server = "/controller/pool/{service}/{server}"
-        app.router.add_put(server, self._pool_add)
-        app.router.add_patch(server, self._pool_weight)
-        app.router.add_delete(server, self._pool_remove)
-        app.router.add_post(server + "/{order:drain|enable}", self._pool_order)
+        app.router.add_post("/controller/pool/{service}/{server}/{action}", self._pool_change)
         app.on_shutdown.append(self._shut_down)
         return app
 
@@ -122,21 +125,15 @@ class Supervisor:
     async def _pool(self, request: web.Request) -> web.Response:
         return web.json_response(await self._engine.pool("pool"))
 
-    async def _pool_add(self, request: web.Request) -> web.Response:
-        new = wire.decode(wire.NewServer, await _json(request))
-        added = await self._engine.pool("pool_add", **request.match_info, ip=new.ip, weight=new.weight)
-        return web.json_response(added, status=201)
-
-    async def _pool_weight(self, request: web.Request) -> web.Response:
-        wanted = wire.decode(wire.Weight, await _json(request))
-        return web.json_response(await self._engine.pool("pool_weight", **request.match_info, weight=wanted.weight))
-
-    async def _pool_remove(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._engine.pool("pool_remove", **request.match_info))
-
-    async def _pool_order(self, request: web.Request) -> web.Response:
+    async def _pool_change(self, request: web.Request) -> web.Response:
+        """POST …/{service}/{server}/{action}; the answer is how the server stands now."""
         names = dict(request.match_info)
-        return web.json_response(await self._engine.pool(f"pool_{names.pop('order')}", **names))
+        action = names.pop("action")
+        if action not in POOL_ACTIONS:
+            raise ValueError(f"unknown action {action!r}; known: {', '.join(POOL_ACTIONS)}")
+        kind = POOL_ACTIONS[action]
+        given = {} if kind is None else wire.encode(wire.decode(kind, await _json(request)))
+        return web.json_response(await self._engine.pool(f"pool_{action}", **names, **given))
 
     async def _shut_down(self, app: web.Application) -> None:
         await self._engine.stop()

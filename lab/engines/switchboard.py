@@ -8,7 +8,6 @@ thread (the control socket's), so each holds the lock.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -125,7 +124,7 @@ class Switchboard:
             return {
                 "balancing_dpid": self._balancing_dpid,
                 "switches": sorted(self._connections),
-                "services": {a.service.name: _service(a) for a in self._balancer.assignments},
+                "services": {a.service.name: self._service(a) for a in self._balancer.assignments},
                 "packet_ins": self._balancer.counters.packet_ins,
                 "flow_mods": self._balancer.counters.flow_mods,
                 "packet_ins_total": self._packet_ins,
@@ -148,6 +147,22 @@ class Switchboard:
                 self._do(connection, commands)
             else:
                 self._log_notes(commands)
+
+    def _service(self, assignment: Assignment) -> dict[str, Any]:
+        service = assignment.service
+        servers = {member.name: self._server(member) for member in service.members}
+        return {"policy": service.policy, "servers": servers, "policy_failures": assignment.failures()}
+
+    def _server(self, member: Member) -> dict[str, Any]:
+        return {
+            "state": member.health.state.value,
+            "hits": member.hits,
+            "admin": member.admin.value,
+            "available": member.available,
+            "live": member.live,
+            "weight": member.weight,
+            **self._balancer.checks.statistics(member, monotonic()),
+        }
 
     def _brain(self, dpid: int) -> Brain:
         if self._balancing_dpid is None:
@@ -180,22 +195,3 @@ class Switchboard:
             servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
             what = f"{service.ip}:{service.port} by {service.policy} to {servers}"
             log.info("%s: %s, mode %s", service.name, what, config.mode)
-
-
-def _service(assignment: Assignment) -> dict[str, Any]:
-    service = assignment.service
-    servers = {member.name: _server(member) for member in service.members}
-    return {"policy": service.policy, "servers": servers, "policy_failures": assignment.failures()}
-
-
-def _server(member: Member) -> dict[str, Any]:
-    return {
-        "state": member.health.state.value,
-        "hits": member.hits,
-        "admin": member.admin.value,
-        "available": member.available,
-        "live": member.live,
-        "weight": member.weight,
-        "probes": dataclasses.asdict(member.health.probes),
-        "flaps": member.health.flaps,
-    }

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.agent import web_server
+from lab.balancer.checks import tcp_client
 
 WebMaker = Callable[..., Web]
 
@@ -38,6 +39,14 @@ def test_one_connection_serves_many_requests_until_one_says_close(web: WebMaker)
     assert exchange(server, requests).count(b"HTTP/1.1 200 OK") == 3
     assert [hit["path"] for hit in server.hits()] == ["/a", "/a", "/b"]
     assert len({hit["client_port"] for hit in server.hits()}) == 1
+
+
+def test_the_balancers_own_requests_are_answered_and_are_no_hits(web: WebMaker) -> None:
+    server = web()
+    check = b"GET /a HTTP/1.1\r\nUser-Agent: " + tcp_client.USER_AGENT.encode() + b"\r\n\r\n"
+    requests = check + b"GET /b HTTP/1.1\r\n\r\n" + check + b"GET /c HTTP/1.0\r\n\r\n"
+    assert exchange(server, requests).count(b"HTTP/1.1 200 OK") == 4
+    assert [hit["path"] for hit in server.hits()] == ["/b", "/c"]
 
 
 def test_a_requests_body_is_not_taken_for_the_next_request(web: WebMaker) -> None:

@@ -3,12 +3,15 @@ that are cut, time, and a switch that reconnects. After each step the promises o
 
 from __future__ import annotations
 
+from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.model_switch import VERSIONS
-from helpers.rig import Rig, Service
+from helpers.rig import SERVICE, Rig, Service
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from lab.balancer.health import CheckKind, HealthSettings
 
 SERVERS = ["h1", "h2", "h3"]
 CLIENTS = st.sampled_from(["h1", "h2", "h4", "h5"])  # servers call as well
@@ -28,10 +31,14 @@ class Clients(RuleBasedStateMachine):
         self.changed_at = dict.fromkeys(SERVERS, 0.0)  # when a server died or came back
         self.cut: set[str] = set()
 
-    @initialize(speaks=st.sampled_from(sorted(VERSIONS)), bound=st.sampled_from([2, 5, 1000]))
-    def start(self, speaks: str, bound: int) -> None:
-        self.rig = Rig(services=[Service(servers=SERVERS)], host_count=5, speaks=speaks, bound=bound, idle_timeout=3)
+    @initialize(
+        speaks=st.sampled_from(sorted(VERSIONS)), bound=st.sampled_from([2, 5, 1000]), kind=st.sampled_from(CheckKind)
+    )
+    def start(self, speaks: str, bound: int, kind: CheckKind) -> None:
+        services, health = [Service(servers=SERVERS)], HealthSettings(kind=kind)
+        self.rig = Rig(services=services, host_count=5, speaks=speaks, bound=bound, idle_timeout=3, health=health)
         self.bound = bound
+        self.kind = kind
 
     def turn(self) -> str | None:
         """Who is next by the book: the first live server behind the last chosen one, in the pool's order."""
@@ -41,6 +48,11 @@ class Clients(RuleBasedStateMachine):
 
     def alive(self, server: str) -> bool:
         return not self.rig.hosts[server].mute and server not in self.cut
+
+    def serves(self, server: str) -> bool:
+        """Whether its health check finds it well."""
+        web = self.rig.hosts[server].web
+        return self.alive(server) and (self.kind is CheckKind.ARP or (web is not None and web.listens))
 
     def can_send(self, client: str) -> bool:
         return client not in self.cut and not self.rig.hosts[client].mute
@@ -132,6 +144,26 @@ class Clients(RuleBasedStateMachine):
             self.rig.hosts[server].mute = mute
             self.changed_at[server] = self.rig.now
 
+    @rule(server=st.sampled_from(SERVERS), listens=st.booleans())
+    def process_dies_or_returns(self, server: str, listens: bool) -> None:
+        web = self.rig.hosts[server].web
+        assert web is not None
+        if web.listens != listens:
+            web.listens = listens
+            self.changed_at[server] = self.rig.now
+
+    @rule(server=st.sampled_from(SERVERS), thief=st.sampled_from(["h4", "h5"]), at_port=st.booleans())
+    def somebody_speaks_in_a_servers_name(self, server: str, thief: str, at_port: bool) -> None:
+        """By ARP from its own MAC, or by the server's MAC at its own port. While the server lives, nothing follows."""
+        host, liar = self.rig.hosts[server], self.rig.hosts[thief]
+        if not self.alive(server) or server not in self.rig.up() or thief in self.cut:
+            return
+        mac = host.mac if at_port else liar.mac
+        to = (self.rig.service_mac(), frames.ip(SERVICE))
+        self.rig.arrive(liar.port, frames.arp(2, mac, to[0], (mac, host.ip), to))
+        assert self.rig.member(server).mac == host.mac
+        assert self.rig.balancer._switch.port_of(host.mac) in (None, host.port)
+
     @rule(server=st.sampled_from(SERVERS))
     def link_is_cut(self, server: str) -> None:
         if server not in self.cut:
@@ -162,7 +194,7 @@ class Clients(RuleBasedStateMachine):
     def deaths_and_returns_are_noticed(self) -> None:
         for server in SERVERS:
             if hasattr(self, "rig") and self.rig.now - self.changed_at[server] > SURE_S:
-                assert (server in self.rig.up()) == self.alive(server)
+                assert (server in self.rig.up()) == self.serves(server)
 
     @invariant()
     def table_is_bounded(self) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_lab import FakeAgent, FakeBackend
+from fake_lab import TOKEN, FakeAgent, FakeBackend, FakeLab
 
 from lab.driver import backends
+from lab.driver.backends import registry
 
 
 @pytest.fixture
@@ -34,3 +36,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("POX_SOURCE", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def kept(home: Path, agent: FakeAgent, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> registry.Entry:
+    """A lab in the register."""
+    backend.labs.append(FakeLab("mine", agent))
+    monkeypatch.setattr("lab.driver.backends.attach", backend.attach)
+    entry = registry.Entry(name="mine", backend="fake", url=agent.url, token=TOKEN, started=time.time())
+    registry.save(entry)
+    return entry

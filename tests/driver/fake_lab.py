@@ -20,6 +20,13 @@ TOKEN = "secret"
 Refusal = tuple[int, str]
 
 
+def pool_of(*names: str) -> dict[str, Any]:
+    """A pool in which all is well, as the supervisor describes it."""
+    well = {"weight": 1, "state": "up", "admin": "ready", "available": True, "hits": 20, "live": 0}
+    servers = {name: {"ip": f"10.0.0.{name[1:]}", **well} for name in names}
+    return {"ip": "10.0.1.1", "port": 80, "policy": "round_robin", "servers": servers}
+
+
 class FakeAgent(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -31,6 +38,7 @@ class FakeAgent(ThreadingHTTPServer):
         self.refuse: dict[str, Refusal] = {}  # "PUT /network" → status and sentence
         self.hits: dict[str, list[wire.Hit]] = {"h1": [], "h2": []}
         self.states = {"h1": "up", "h2": "up"}
+        self.pools = {"web": pool_of("h1", "h2")}
         self.pings = wire.Pings(sent=30, received=30)
         self.counters: dict[str, int | None] = dict.fromkeys(("packet_ins", "flow_mods"), 7)
         self.exit_code: int | None = None
@@ -68,6 +76,14 @@ class FakeAgent(ThreadingHTTPServer):
             "versions": {"os_ken": "2.5.0", "pox": None},
             "statistics": statistics if self.exit_code is None else None,
         }
+
+    def change_pool(self, service: str, server: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As the supervisor would, with one open connection on each server that is drained."""
+        servers = self.pools[service]["servers"]
+        now = servers.setdefault(server, {**pool_of("h1")["servers"]["h1"], "state": "unknown", "available": False})
+        now.update(body)
+        now.update({"drain": {"admin": "draining", "live": 1}, "enable": {"admin": "ready"}}.get(action, {}))
+        return {"service": service, "name": server, **(servers.pop(server) if action == "remove" else now)}
 
     def serve_load(self, load: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for index in range(load["requests"]):
@@ -132,13 +148,22 @@ class _Handler(BaseHTTPRequestHandler):
             agent.hits = {host: [] for host in agent.hits}
         if call == "POST /link":
             agent.states[body["host"]] = body["state"]
-        texts = {"GET /flows": "s1: a flow\n", "GET /log": "agent\n", "GET /controller/log": "it began\nlast word\n"}
+        texts = {
+            "GET /controller/metrics": "balance_lab_controller_up 1.0\n",
+            "GET /flows": "s1: a flow\n",
+            "GET /log": "agent\n",
+            "GET /controller/log": "it began\nlast word\n",
+        }
         if call in texts:
             return self._send(200, texts[call].encode(), "text/plain")
+        if call.startswith("POST /controller/pool/"):
+            return self._json(agent.change_pool(*call.split("/")[3:], body or {}))
         answers: dict[str, Any] = {
             "PUT /network": {"datapath": "user", "versions": {"open_vswitch": "3.1.0", "mininet": "2.3.0"}},
             "PUT /controller": {"engine": (body or {}).get("engine"), "why": "", "versions": {"os_ken": "2.5.0"}},
             "GET /controller": agent.status(),
+            "GET /controller/pool": {"services": agent.pools},
+            "GET /network": wire.encode(wire.default_network()),
             "GET /hits": wire.encode(agent.hits),
             "POST /pingall": wire.encode(agent.pings),
             "POST /exec": {"exit_code": 7, "stdout": f"{body}\n", "stderr": ""},

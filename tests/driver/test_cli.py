@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -187,18 +186,6 @@ def test_up_that_is_interrupted_leaves_nothing(
     monkeypatch.setattr("lab.driver.session.Session.build", lambda self, plan: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["up", "good.yaml"]) == 130
     assert backend.labs[0].downs == 1
-
-
-@pytest.fixture
-def kept(here: Path, agent: FakeAgent, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> registry.Entry:
-    """A lab in the register."""
-    from fake_lab import TOKEN, FakeLab
-
-    backend.labs.append(FakeLab("mine", agent))
-    monkeypatch.setattr("lab.driver.backends.attach", backend.attach)
-    entry = registry.Entry(name="mine", backend="fake", url=agent.url, token=TOKEN, started=time.time())
-    registry.save(entry)
-    return entry
 
 
 def test_exec_gives_the_commands_output_and_exit_code(

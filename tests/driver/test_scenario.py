@@ -201,7 +201,7 @@ def test_a_file_in_the_current_folder_comes_first(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("scenarios/raund_robin.yaml", 'did you mean scenarios/round_robin.yaml? known: scenarios/multi_switch.yaml,'),
+        ("scenarios/raund_robin.yaml", 'did you mean scenarios/round_robin.yaml? known: scenarios/'),
         ("nothing/like/it", 'no scenario file "nothing/like/it"; known: '),
         ("scenarios", '"scenarios" is a folder: name a scenario file in it'),
         ("x\0y", "no scenario file "),
@@ -223,6 +223,17 @@ def test_a_file_that_may_not_be_read_gets_a_sentence(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UsageError, match=r"can't read .*minimal.yaml.*: Permission denied"):
         ok("minimal")
+
+
+def test_a_servers_own_health_settings_win_over_the_services() -> None:
+    scenario = ok("health")
+    (service,) = scenario.controller().services
+    assert service.health == wire.Health(
+        kind="http", path="/ready", status=204, interval_s=0.5, timeout_s=0.2, slow_start_s=10
+    )
+    own, plain = service.servers
+    assert own.health == wire.Health(kind="tcp", interval_s=2, timeout_s=0.2, slow_start_s=10)
+    assert plain.health is None
 
 
 def test_the_schema_file_is_the_one_that_the_models_make() -> None:

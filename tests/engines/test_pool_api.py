@@ -32,10 +32,10 @@ def running(api: Supervisor) -> Supervisor:
 
 
 def test_pool_is_changed_and_listed(running: Supervisor) -> None:
-    assert running.call("PUT", "/controller/pool/web/h3", {"ip": "10.0.0.3", "weight": 2})[0] == 201
-    assert running.call("PATCH", "/controller/pool/web/h3", {"weight": 3})[1]["weight"] == 3
+    assert running.call("POST", "/controller/pool/web/h3/add", {"ip": "10.0.0.3", "weight": 2})[0] == 200
+    assert running.call("POST", "/controller/pool/web/h3/weight", {"weight": 3})[1]["weight"] == 3
     assert running.call("POST", "/controller/pool/web/h2/drain")[1]["admin"] == "maint"
-    assert running.call("DELETE", "/controller/pool/web/h1")[1]["admin"] == "gone"
+    assert running.call("POST", "/controller/pool/web/h1/remove")[1]["admin"] == "gone"
     status, pool = running.call("GET", "/controller/pool")
     assert status == 200
     servers = pool["services"]["web"]["servers"]
@@ -48,14 +48,15 @@ def test_pool_is_changed_and_listed(running: Supervisor) -> None:
     ("method", "path", "body", "status", "sentence"),
     [
         ("POST", "web/h22/drain", None, 404, "service 'web' has no server 'h22': did you mean 'h2'? known: h1, h2"),
-        ("DELETE", "wbe/h2", None, 404, "there is no service 'wbe': did you mean 'web'? known: web"),
-        ("PUT", "web/h2", {"ip": "10.0.0.2"}, 409, "h2 (10.0.0.2) is in the pool of 'web' already"),
-        ("PUT", "web/h3", {"ip": "h3"}, 400, "'h3'"),
-        ("PUT", "web/h3", {}, 400, "'ip' is missing"),
-        ("PATCH", "web/h2", {"weight": 257}, 400, "a weight is a whole number from 1 to 256, not 257"),
-        ("PATCH", "web/h2", {"weigth": 2}, 400, "unknown key 'weigth'"),
-        ("PATCH", "web/h2", "{", 400, "the body isn't JSON"),
-        ("POST", "web/h2/explode", None, 404, "Not Found"),
+        ("POST", "wbe/h2/remove", None, 404, "there is no service 'wbe': did you mean 'web'? known: web"),
+        ("POST", "web/h2/add", {"ip": "10.0.0.2"}, 409, "h2 (10.0.0.2) is in the pool of 'web' already"),
+        ("POST", "web/h3/add", {"ip": "h3"}, 400, "'h3'"),
+        ("POST", "web/h3/add", {}, 400, "'ip' is missing"),
+        ("POST", "web/h2/weight", {"weight": 257}, 400, "a weight is a whole number from 1 to 256, not 257"),
+        ("POST", "web/h2/weight", {"weigth": 2}, 400, "unknown key 'weigth'"),
+        ("POST", "web/h2/weight", "{", 400, "the body isn't JSON"),
+        ("POST", "web/h2/explode", None, 400, "unknown action 'explode'; known: add, drain, enable, remove, weight"),
+        ("PUT", "web/h2/add", {"ip": "10.0.0.2"}, 405, "Method Not Allowed"),
     ],
 )
 def test_what_is_wrong_is_4xx_with_a_sentence(

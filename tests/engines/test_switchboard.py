@@ -179,6 +179,15 @@ def test_state_outlives_a_connection(board: Switchboard) -> None:
     assert (h1["state"], h1["hits"]) == ("up", 1)
 
 
+def test_what_became_of_probes_is_told(board: Switchboard) -> None:
+    connect(board, 1)
+    answer_probes(board, servers=[1])
+    h1, h2 = board.statistics()["services"]["web"]["servers"].values()
+    assert (h1["check"], h1["probes"]) == ("arp", {"sent": 1, "answered": 1, "failed": 0, "late": 0})
+    assert 0 <= h1["changed_s_ago"] < 1
+    assert (h1["flaps"], h2["probes"]["answered"], h2["changed_s_ago"]) == (0, 0, None)
+
+
 def test_learning_switch_remembers_its_hosts_over_a_reconnection(board: Switchboard) -> None:
     switch = connect(board, 2)
     board.packet_in(2, 5, openflow.REASON_NO_MATCH, frames.ethernet(frames.BROADCAST, 0xAAAA, 0x86DD, bytes(50)))

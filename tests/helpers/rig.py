@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.model_switch import DELETED, Found, ModelSwitch, PacketIn
+from helpers.tcp_server import TcpServer
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
 from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import HealthSettings
@@ -31,6 +32,8 @@ class Host:
     mac: int
     port: int
     mute: bool = False  # it is dead: hears and says nothing, though its link is up
+    web: TcpServer | None = None  # answers health checks' connections; tests speak for it to clients
+    probes: list[bytes] = field(default_factory=list)  # what such connections sent
 
 
 @dataclass
@@ -145,6 +148,10 @@ class Net:
             asker = (got["arp_sha"], got["arp_spa"])
             answer = frames.arp(2, host.mac, got["eth_src"], (host.mac, host.ip), asker)
             self.arrive(host.port, answer)
+        elif taken and got["eth_src"] >> 32 == 0x0201 and got.get("tcp_src", 0) in range(512, 1024):
+            host.probes.append(frame)
+            for answer in host.web.receive(frame) if host.web else ():
+                self.arrive(host.port, answer)
 
     def link_down(self, host: str) -> None:
         port = self.hosts[host].port
@@ -209,12 +216,16 @@ class Rig(Net):
     on_server_down: str = "reset"
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
     health: HealthSettings = field(default_factory=HealthSettings)
+    own_health: dict[str, HealthSettings] = field(default_factory=dict)  # by server
     started: bool = True
     mode: str = "reactive"
 
     def __post_init__(self) -> None:
         self.balancer = Balancer(self.settings(), random.Random(self.seed))
         super().__init__(self.balancer, self.host_count, self.speaks)
+        for name in {name for service in self.services for name in service.servers}:
+            host = self.hosts[name]
+            host.web = TcpServer(host.ip, host.mac)
         if self.started:
             self.connect_switch()
 
@@ -227,7 +238,7 @@ class Rig(Net):
                 policy=service.policy,
                 health=self.health,
                 servers=[
-                    ServerSettings(name=name, ip=f"10.0.0.{name[1:]}", weight=weight)
+                    ServerSettings(name=name, ip=f"10.0.0.{name[1:]}", weight=weight, health=self.own_health.get(name))
                     for name, weight in zip(service.servers, service.weights or [1] * len(service.servers))
                 ],
             )
@@ -371,7 +382,7 @@ class Rig(Net):
         before = len(self.delivered)
         self.send(client, opening)
         self.advance(0.3)  # its first packet may be held for a moment
-        came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and "tcp_src" in d.fields]
+        came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and d.fields.get("tcp_src") == port]
         answer = frames.tcp(*back, (server_port, port), SYN | ACK, 5, 2)
         more = frames.tcp(macs, ips, (port, server_port), ACK, 2, 6, b"GET")
         return (

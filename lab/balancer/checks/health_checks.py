@@ -5,6 +5,7 @@ Rule: a server's state is changed here and nowhere else, and whoever keeps the p
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from random import Random
 from typing import Any, Final, Protocol
@@ -157,8 +158,7 @@ class HealthChecks:
         """One server's probes, as the control API gives them."""
         health = member.health
         since = None if health.changed_at is None else round(now - health.changed_at, 3)
-        names = ("sent", "answered", "failed", "late")
-        probes = {name: getattr(health.probes, name) for name in names}
+        probes = dataclasses.asdict(health.probes)
         return {"check": health.settings.kind.value, "probes": probes, "flaps": health.flaps, "changed_s_ago": since}
 
     # what follows
