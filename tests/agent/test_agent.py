@@ -29,7 +29,8 @@ NETWORK = wire.Network(switches=SWITCHES, hosts=HOSTS, links=(("s1", "s2"),), se
 @pytest.fixture(scope="module")
 def agent() -> Iterator[Door]:
     """An agent in a sandbox. Each test finds and leaves it without a network."""
-    backend = SandboxBackend(supervisor=[PYTHON, str(HERE / "fake_controller.py")])
+    # by its text, not its path: the sandbox has a /tmp of its own, and the checkout may lie in /tmp
+    backend = SandboxBackend(supervisor=[PYTHON, "-c", (HERE / "fake_controller.py").read_text()])
     lab = backend.up(f"agent-test-{os.getpid()}", None, keep=False)
     door = Door(lab.url, lab.token)
     yield door
