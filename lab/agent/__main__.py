@@ -69,7 +69,7 @@ def _log_to(path: Path) -> None:
 def _token(state: Path) -> str:
     """The lab's token, left where the `lab` command (and nobody but this user) can read it."""
     path = state / "token"
-    token = os.environ.get("LAB_TOKEN", "")
+    token = os.environ.pop("LAB_TOKEN", "")  # out of the environment, which every command on a host inherits
     if not token:
         with suppress(OSError):
             token = path.read_text().strip()

@@ -171,13 +171,17 @@ class Run:
     def _send(self, client: str, repeat: int | None = None) -> None:
         """Run one curl and report its requests, and one more when it ends before they are done."""
         started, count = time.time(), 0
-        child = self._places[client].popen(
-            curl.command(self._load.url, self._load.timeout_s, repeat),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=curl.ENVIRONMENT,
-        )
+        try:
+            child = self._places[client].popen(
+                curl.command(self._load.url, self._load.timeout_s, repeat),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=curl.ENVIRONMENT,
+            )
+        except OSError as error:  # no process or descriptor is left: a request that fails, not one that vanishes
+            self._finished(curl.not_started(client, started, error))
+            return
         with child, self._watched(child):
             assert child.stdout is not None
             for request in curl.requests(client, _lines(child.stdout)):

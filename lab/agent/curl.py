@@ -95,6 +95,20 @@ def _sentence(exit_code: int) -> str:
     return SENTENCES.get(exit_code, f"curl ended with exit code {exit_code} and said nothing")
 
 
+def not_started(client: str, started: float, error: OSError) -> wire.Request:
+    """The request of a curl that the system could not start."""
+    return wire.Request(
+        time=started,
+        client=client,
+        local_port=None,
+        server=None,
+        status=None,
+        connect_ms=None,
+        total_ms=0.0,
+        error=f"curl could not be started: {error.strerror or error}",
+    )
+
+
 def unanswered(client: str, started: float, exit_code: int) -> wire.Request:
     """The record of a request whose curl ended without a word (it was killed, or could not run)."""
     total = round((time.time() - started) * 1000, 3)

@@ -161,10 +161,12 @@ class Run:
 
     def _tear_down(self) -> None:
         session = self._session
-        if session is None or self.kept:
+        if session is None:
             return
-        session.agent.close()
         try:
+            if self.kept:
+                return
+            session.agent.close()
             session.lab.down()
         except Exception as error:
             self.result.notes.append(f"The lab could not be torn down in order: {error}")

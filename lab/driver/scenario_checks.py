@@ -65,6 +65,17 @@ def check_delays(plan: Plan) -> Iterator[Finding]:
                 yield Finding(at, text, "delay")
 
 
+def check_answers(plan: Plan) -> Iterator[Finding]:
+    """Answers of one server's port must belong to one service: there is nothing else to tell them by."""
+    owner: dict[tuple[str, int], str] = {}
+    for name, service in plan.model.services.items():
+        for server in plan.servers[name]:
+            first = owner.setdefault((server, service.port), name)
+            if first != name:
+                text = f"{quote(server)} serves port {service.port} for {quote(first)} already: give one another port"
+                yield Finding(("services", name, "servers"), text, "shared-server")
+
+
 def check_health(plan: Plan) -> Iterator[Finding]:
     for name, service in plan.model.services.items():
         yield from _check_health(("services", name, "health"), service.health, service.policy)
@@ -139,6 +150,19 @@ def check_load(plan: Plan) -> Iterator[Finding]:
         yield from _check_download(plan, load, at)
         if load.requests is None and load.duration_s is None:
             yield Finding(at, "the load would never end: give requests, duration_s or both", "endless")
+        yield from _check_keepalive(load, at)
+
+
+def _check_keepalive(load: Load, at: At) -> Iterator[Finding]:
+    """What a client can do on one open connection; the agent refuses the rest as well."""
+    if not load.keepalive:
+        return
+    if load.rate is not None:
+        text = "keepalive and rate don't go together: curl sends on an open connection as fast as it can"
+        yield Finding((*at, "rate"), text, "keepalive")
+    if load.requests is None and load.concurrency < len(load.clients):
+        text = f"each of the {len(load.clients)} clients keeps its connection to the end: give as many, or requests"
+        yield Finding((*at, "concurrency"), text, "keepalive")
 
 
 def _check_download(plan: Plan, load: Load, at: At) -> Iterator[Finding]:
@@ -297,6 +321,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_service_addresses, HOSTS),
     (check_servers, HOSTS),
     (check_delays, ("servers.kind",)),
+    (check_answers, POOLS),
     (check_health, HOSTS),
     (check_policies, ("controller.mode", "controller.engine")),
     (check_stock, ("controller.engine",)),

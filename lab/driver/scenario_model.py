@@ -124,7 +124,7 @@ class Controller(Model):
         "auto", description="auto: pox where it can be had, else osken."
     )
     mode: Annotated[str, OneOf("mode", MODES)] = "reactive"
-    idle_timeout_s: int = Field(10, ge=0, le=65_535, description="Life of an unused connection rule; 0: for ever.")
+    idle_timeout_s: int = Field(10, ge=1, le=65_535, description="Life of an unused connection rule, s.")
     seed: int | None = Field(1, ge=0, lt=2**63, description="Of random choices; null: another in each run.")
 
 

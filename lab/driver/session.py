@@ -100,8 +100,9 @@ class Session:
         with contextlib.suppress(LabError):
             sentence = None if self._ended else _death(self.agent.controller())
             return self._with_last_words(sentence) if sentence else str(error)
-        if wait_until(lambda: not self.lab.alive(), DEATH_S):
-            return f"the lab ended during the run: {self.lab.why_dead()}"
+        with contextlib.suppress(LabError):  # the backend's engine may be what has died
+            if wait_until(lambda: not self.lab.alive(), DEATH_S):
+                return f"the lab ended during the run: {self.lab.why_dead()}"
         return str(error)
 
     def files(self) -> dict[str, str]:

@@ -47,7 +47,8 @@ class OsKenBalancer(app_manager.OSKenApp):
     def _state(self, event: Any) -> None:
         datapath = event.datapath
         if event.state == MAIN_DISPATCHER:
-            self._board.connected(datapath.id, openflow.OF13, datapath, datapath.send)
+            if not self._board.connected(datapath.id, openflow.OF13, datapath, datapath.send):
+                datapath.close()
         elif datapath.id is not None:
             self._board.gone(datapath.id, datapath)
 

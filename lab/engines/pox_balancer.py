@@ -35,7 +35,9 @@ class PoxBalancer:
 
     def _handle_ConnectionUp(self, event: Any) -> None:
         event.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # POX leaves Nagle's 40 ms in
-        self._board.connected(event.dpid, openflow.OF10, event.connection, event.connection.send)
+        connection = event.connection
+        if not self._board.connected(event.dpid, openflow.OF10, connection, connection.send):
+            connection.disconnect("its dpid is another switch's")
 
     def _handle_ConnectionDown(self, event: Any) -> None:
         self._board.gone(event.dpid, event.connection)
@@ -84,6 +86,17 @@ def launch(
 def _from_command_line(
     ip: str | None, servers: str | None, policy: str, mode: str, dpid: str | None, port: str
 ) -> wire.Controller:
+    given: dict[str, object] = {
+        "ip": ip,
+        "servers": servers,
+        "policy": policy,
+        "mode": mode,
+        "dpid": dpid,
+        "port": port,
+    }
+    for name, value in given.items():
+        if value is True:  # POX's way to say that an option was given without a value
+            raise ValueError(f"--{name} needs a value: --{name}=…")
     if not ip or not servers:
         raise ValueError("give the service's address and the servers: --ip=10.0.1.1 --servers=10.0.0.1,10.0.0.2")
     pool = tuple(wire.Server(name=address, ip=address) for address in servers.replace(",", " ").split())
@@ -99,4 +112,4 @@ def _dpid(text: str | None) -> int | None:
     try:
         return int(str_to_dpid(text))
     except ValueError:
-        raise ValueError(f"--dpid={text}: expected a number or 00-00-00-00-00-01") from None
+        raise ValueError(f"--dpid={text}: expected 00-00-00-00-00-01 or a hexadecimal number") from None

@@ -63,7 +63,9 @@ class Supervisor:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The token first, then one sentence for whatever goes wrong."""
         given = request.headers.get("Authorization", "")
-        if request.path != "/health" and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        if request.path != "/health" and not hmac.compare_digest(
+            given.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()
+        ):
             return _error(401, "the token is missing or wrong")
         try:
             return await handler(request)
@@ -77,6 +79,9 @@ class Supervisor:
             return _error(502, str(error))
         except ValueError as error:
             return _error(400, str(error))
+        except OSError as error:  # no disk, no process: the user's machine, not a bug
+            log.exception("%s %s", request.method, request.path)
+            return _error(500, f"the supervisor can't do that: {error}")
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"ok": True, "engine": self._engine.name, "listening": self._engine.listening()})
@@ -96,7 +101,10 @@ class Supervisor:
         return web.json_response({})
 
     async def _kill(self, request: web.Request) -> web.Response:
-        name = (await _json(request)).get("signal", "KILL")
+        body = await _json(request)
+        if not isinstance(body, dict):
+            raise ValueError('the body must be an object like {"signal": "KILL"}')
+        name = body.get("signal", "KILL")
         number = getattr(signal, f"SIG{name}", None)
         if not isinstance(number, signal.Signals):
             raise ValueError(f"signal {name!r} isn't known; try KILL or TERM")

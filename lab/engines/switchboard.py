@@ -58,13 +58,20 @@ class Switchboard:
         self._connections: dict[int, _Connection] = {}
         self._packet_ins = 0
         self._flow_mods = 0
+        self._refused = 0  # switches whose number another one has
         self._errors = switch_errors.SwitchErrors(log)
         self._lock = threading.RLock()
         self._log_start(config)
 
-    def connected(self, dpid: int, version: int, handle: object, send: Callable[[bytes], Any]) -> None:
-        """A switch has connected, or connected again. `handle` tells its later calls from an older connection's."""
+    def connected(self, dpid: int, version: int, handle: object, send: Callable[[bytes], Any]) -> bool:
+        """A switch has connected, or connected again. `handle` tells its later calls from an older connection's.
+
+        False: another switch of this number is connected, which goes on; the adapter is to close the newcomer."""
         with self._lock:
+            if dpid in self._connections:
+                self._refused += 1
+                log.warning("a second switch says that it is switch %d: refused; give each a dpid of its own", dpid)
+                return False
             brain = self._brain(dpid)
             connection = self._connections[dpid] = _Connection(handle, version, send, brain)
             if greeting := openflow.greeting(version):
@@ -72,6 +79,7 @@ class Switchboard:
             self._do(connection, brain.switch_up(monotonic()))
         role = "balances" if brain is self._balancer else "learns"
         log.info("switch %d is connected and %s", dpid, role)
+        return True
 
     def gone(self, dpid: int, handle: object) -> None:
         """A connection has ended; a late word of one that was replaced changes nothing."""
@@ -127,6 +135,7 @@ class Switchboard:
                 "services": {a.service.name: self._service(a) for a in self._balancer.assignments},
                 "packet_ins": self._balancer.counters.packet_ins,
                 "flow_mods": self._balancer.counters.flow_mods,
+                "refused_switches": self._refused,
                 "packet_ins_total": self._packet_ins,
                 "flow_mods_total": self._flow_mods,
                 "drops": self._balancer.drops(),

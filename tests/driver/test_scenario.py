@@ -128,7 +128,7 @@ def test_steps_come_typed_and_in_order() -> None:
 def test_several_services_share_hosts_and_each_has_its_pool() -> None:
     scenario = ok("several_services")
     assert [(s.host, s.port) for s in scenario.network().servers] == [
-        ("h1", 80), ("h2", 80), ("h1", 8080), ("h2", 8080), ("h3", 80),
+        ("h1", 80), ("h2", 80), ("h1", 8080), ("h2", 8080), ("h2", 81), ("h3", 81),
     ]  # fmt: skip
     assert scenario.servers == {"web": {"h1": 3, "h2": 1}, "api": {"h1": 1, "h2": 1}, "more": {"h2": 2, "h3": 2}}
     assert scenario.policies == {"web": "random", "api": "round_robin", "more": "round_robin"}
@@ -156,7 +156,7 @@ def test_options_win_over_set_and_set_over_the_file() -> None:
 
 
 def test_policy_holds_for_every_service(tmp_path: Path) -> None:
-    text = "name: x\nservices: {web: {}, api: {ip: 10.0.1.2}}\nexpect: {}"
+    text = "name: x\nservices: {web: {}, api: {ip: 10.0.1.2, port: 81}}\nexpect: {}"
     assert written(tmp_path, text, policy="random").policies == {"web": "random", "api": "random"}
     assert ok("minimal", policy="random").policies == {"web": "random"}
 
@@ -168,7 +168,7 @@ def test_set_reaches_into_lists_and_short_forms() -> None:
     network = ok("minimal", "topology.hosts.h2.ip=10.0.0.77", "services.web.servers.h1.delay_ms=5").network()
     assert [host.ip for host in network.hosts[:3]] == ["10.0.0.1/8", "10.0.0.77/8", "10.0.0.3/8"]
     assert [server.delay_ms for server in network.servers] == [5, 0]
-    more = ok("minimal", "topology.hosts.h7.switch=s1", "services.api.ip=10.0.1.2", "load.clients.0=h7")
+    more = ok("minimal", "topology.hosts.h7.switch=s1", "services.api.port=81", "load.clients.0=h7")
     assert [host.name for host in more.network().hosts] == [f"h{n}" for n in range(1, 8)]
     assert list(more.policies) == ["web", "api"]
     assert more.rounds[0].load.clients == ("h7", "h4", "h5", "h6")

@@ -129,7 +129,7 @@ scenarios = st.fixed_dictionaries(
     optional={
         "about": st.text(),
         "controller": st.fixed_dictionaries(
-            {"seed": st.none() | st.integers(0, 9), "idle_timeout_s": st.integers(0, 9)}
+            {"seed": st.none() | st.integers(0, 9), "idle_timeout_s": st.integers(1, 9)}
         ),
         "expect": expects,
         "time_limit_s": st.floats(100, 1e4),
@@ -141,8 +141,8 @@ scenarios = st.fixed_dictionaries(
 @given(scenarios)
 def test_the_dump_of_any_scenario_is_the_same_scenario(path: Path, data: dict[str, Any]) -> None:
     first = outcome(path, write_yaml(data).encode())
-    if isinstance(first, str):  # a server that is not in the pool of the day
-        assert "[no-server]" in first
+    if isinstance(first, str):  # a server that is not in the pool of the day, or a pace that one connection can't keep
+        assert "[no-server]" in first or "[keepalive]" in first
         return
     again = outcome(path, first.dump().encode())
     assert again == first

@@ -154,17 +154,18 @@ def test_word_of_an_unknown_switch_changes_nothing(board: Switchboard) -> None:
     assert board.statistics()["switches"] == []
 
 
-def test_end_of_a_replaced_connection_changes_nothing(board: Switchboard) -> None:
-    old, new = connect(board, 1), connect(board, 1)
-    board.gone(1, old)
+def test_d30_a_second_switch_of_the_same_number_is_refused_and_the_first_goes_on(board: Switchboard) -> None:
+    first = connect(board, 1)
+    second = Switch()
+    assert not board.connected(1, openflow.OF13, second, second.send)
+    board.gone(1, second)
     assert board.statistics()["switches"] == [1]
-    sent = (len(old.got), len(new.got))
+    assert board.statistics()["refused_switches"] == 1
+    before = len(first.got)
     answer_probes(board)
     syn(board)
-    assert len(old.got) == sent[0]
-    assert len(new.got) > sent[1]
-    board.gone(1, new)
-    assert board.statistics()["switches"] == []
+    assert second.got == []
+    assert len(first.got) > before
 
 
 def test_state_outlives_a_connection(board: Switchboard) -> None:

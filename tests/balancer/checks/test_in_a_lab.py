@@ -16,7 +16,7 @@ name: process_dies
 services:
   web:
     servers: [h1, h2]
-    health: {{kind: {kind}, interval_s: 0.5, timeout_s: 0.3}}
+    health: {{kind: {kind}, interval_s: 0.6, timeout_s: 0.6}}
 servers: {{kind: {server}}}
 steps:
   - load: {{clients: [h3, h4], requests: 10, expect: {{hits: {{h1: 5, h2: 5}}, failed: 0}}}}
@@ -24,10 +24,10 @@ steps:
 {after}
 """
 LEAVES = """\
-  - wait: {server: h2, state: down, timeout_s: 3}
+  - wait: {server: h2, state: down, timeout_s: 8}
   - load: {clients: [h3, h4], requests: 10, expect: {hits: {h1: 10, h2: 0}, failed: 0}}
   - server: {host: h2, http: start}
-  - wait: {server: h2, state: up, timeout_s: 3}
+  - wait: {server: h2, state: up, timeout_s: 8}
   - load: {clients: [h3, h4], requests: 10, expect: {hits: {h1: 5, h2: 5}, failed: 0}}
 """
 STAYS = """\
