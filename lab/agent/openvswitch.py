@@ -120,6 +120,14 @@ class OpenVSwitch:
             words += ["--", "set", "Bridge", switch, f"controller=@{switch}"]
         self.vsctl(*words)
 
+    def targets(self, switches: Sequence[str]) -> dict[str, str]:
+        """Where each switch looks for its controller; one that has none, or several, is left out."""
+        words = self.vsctl("--bare", "--columns=_uuid,target", "list", "Controller").split()
+        known = dict(zip(words[::2], words[1::2]))
+        asked = [word for switch in switches for word in ("--", "get", "Bridge", switch, "controller")]
+        found = (line.strip("[]") for line in self.vsctl(*asked).splitlines())
+        return {switch: known[uuid] for switch, uuid in zip(switches, found) if uuid in known}
+
     def connected(self, switches: Iterable[str]) -> dict[str, bool]:
         """Which switches have a controller now."""
         if self._log.exists():

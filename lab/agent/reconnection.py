@@ -3,7 +3,7 @@
 Open vSwitch waits 1, 2, 4, then 8 s between attempts; 3.1 takes `max_backoff` and doesn't keep to it. A controller that
 is back would be found up to 8 s later, and the lab would measure that. A target in its other spelling (port 06633 for
 6633) is another controller to it, so it tries at once, and as it is never without one, it keeps its rules.
-Rule: a connected switch is never touched.
+Rule: a connected switch is never touched, nor one that somebody has pointed at another controller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Reconnection:
     def __init__(self, ovs: OpenVSwitch, switches: Sequence[str], target: str) -> None:
         self._ovs = ovs
         self._switches = switches
-        self._spellings = {switch: (target, other_spelling(target)) for switch in switches}  # the next one is last
+        self._spelled = {target: other_spelling(target), other_spelling(target): target}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="reconnection", daemon=True)
         self._thread.start()
@@ -44,13 +44,12 @@ class Reconnection:
     def look(self) -> None:
         """Make every switch that is alone try at once."""
         alone = [switch for switch, fine in self._ovs.connected(self._switches).items() if not fine]
-        targets = {}
-        for switch in alone:
-            now, other = self._spellings[switch]
-            targets[switch] = other
-            self._spellings[switch] = (other, now)
-        if targets:
-            self._ovs.set_controllers(targets)
+        if not alone:
+            return
+        now = self._ovs.targets(alone)
+        again = {switch: self._spelled[target] for switch, target in now.items() if target in self._spelled}
+        if again:
+            self._ovs.set_controllers(again)
 
 
 def other_spelling(target: str) -> str:
