@@ -22,6 +22,7 @@ from lab.agent.clients import Run
 from lab.agent.commands import Command, output_of
 from lab.agent.openvswitch import OpenVSwitch
 from lab.agent.pings import ping_all
+from lab.agent.reconnection import Reconnection
 from lab.agent.refusal import Refusal
 from lab.agent.servers import Servers
 
@@ -66,6 +67,7 @@ class Agent:
         self._daemons: Future[None] = self._preparing.submit(self._ovs.start)  # while the API is being imported
         self._curl: Future[str] = self._preparing.submit(_curl_version)
         self._built: Built | None = None
+        self._reconnection: Reconnection | None = None
         self._runs: set[Run] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -110,6 +112,7 @@ class Agent:
         log.info("the network is taken down")
 
     def _take_down(self, net: Net, servers: Servers) -> None:
+        self._leave_switches()
         servers.stop()
         net.stop()
         self._ovs.forget()
@@ -134,10 +137,17 @@ class Agent:
         """Point all switches at the controller; returns when all are connected."""
         switches = self.network().switches
         target = f"tcp:{_address(self._controller)}:{wire.OPENFLOW_PORT}"
-        self._ovs.set_controller(switches, target)
+        self._leave_switches()
+        self._ovs.set_controllers(dict.fromkeys(switches, target))
         if missing := self._ovs.wait_connected(switches, CONNECT_S, self._closing):
             raise Refusal(504, f"{', '.join(missing)} didn't connect to {target} within {CONNECT_S:g} s")
+        self._reconnection = Reconnection(self._ovs, switches, target)
         log.info("connected %s to the controller at %s", ", ".join(switches), target)
+
+    def _leave_switches(self) -> None:
+        if self._reconnection is not None:
+            self._reconnection.stop()
+            self._reconnection = None
 
     def describe(self) -> dict[str, Any]:
         built = self.network()

@@ -10,6 +10,7 @@ Rule: no more than SYNS frames, evenly over SECONDS; a full queue is waited for,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import random
 import socket
@@ -103,6 +104,17 @@ def neighbour(target: str, port: int) -> bytes:
     raise SystemExit(f"nobody answers ARP for {target}, so a frame has nowhere to go")
 
 
+def accepted(out: socket.socket, frame: bytes) -> bool:
+    """Whether the interface had room for it."""
+    try:
+        out.send(frame)
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        return False
+    return True
+
+
 def send(out: socket.socket, frames: Frames, sources: Sources, syns: int, seconds: float) -> int:
     """Blocks until all are sent, at an even pace; one that the interface has no room for is sent a little later."""
     begun, sent = time.monotonic(), 0
@@ -110,11 +122,8 @@ def send(out: socket.socket, frames: Frames, sources: Sources, syns: int, second
         due = min(syns, int(syns * (time.monotonic() - begun) / seconds) + 1)
         while sent < due:
             frame = frames.syn(*sources.next())
-            try:
-                out.send(frame)
-            except OSError:  # ENOBUFS
+            while not accepted(out, frame):
                 time.sleep(SLICE_S)
-                out.send(frame)
             sent += 1
         time.sleep(SLICE_S)
     return sent

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class OpenVSwitch:
         self._home = state / "openvswitch"
         self._log = self._home / "ovs-vswitchd.log"
         self._pidfiles: list[Path] = []  # of the daemons that are ours
+        self._reading = threading.Lock()
         self._known: dict[str, bool] = {}
         self._read = 0  # bytes of the log that have been read
         self.version = "unknown"
@@ -104,29 +105,44 @@ class OpenVSwitch:
     def vsctl(self, *args: str) -> str:
         return run(["ovs-vsctl", "--timeout=20", *args])
 
-    def set_controller(self, switches: Sequence[str], target: str) -> None:
-        """Point all switches at `target` (tcp:IP:PORT); they connect by themselves, and again whenever they lose it.
+    def set_controllers(self, targets: Mapping[str, str]) -> None:
+        """Point each switch at its target (tcp:IP:PORT), in one step, so that none is without: it would drop its rules.
 
-        Vain attempts come after 1, 2, 4, then every 8 s: Open vSwitch 3.1 takes max_backoff, and doesn't keep to it.
+        They connect by themselves, and again whenever they lose it.
+
+        Vain attempts come after 1, 2, 4, then every 8 s: Open vSwitch 3.1 takes max_backoff, and doesn't keep to it;
+        see reconnection.py.
         """
         words: list[str] = []
-        for switch in switches:
+        for switch, target in targets.items():
             settings = [f'target="{target}"', "max_backoff=1000", "inactivity_probe=0"]
             words += ["--", f"--id=@{switch}", "create", "Controller", *settings]
             words += ["--", "set", "Bridge", switch, f"controller=@{switch}"]
         self.vsctl(*words)
 
+    def targets(self, switches: Sequence[str]) -> dict[str, str]:
+        """Where each switch looks for its controller; one that has none, or several, is left out."""
+        words = self.vsctl("--bare", "--columns=_uuid,target", "list", "Controller").split()
+        known = dict(zip(words[::2], words[1::2]))
+        asked = [word for switch in switches for word in ("--", "get", "Bridge", switch, "controller")]
+        found = (line.strip("[]") for line in self.vsctl(*asked).splitlines())
+        return {switch: known[uuid] for switch, uuid in zip(switches, found) if uuid in known}
+
     def connected(self, switches: Iterable[str]) -> dict[str, bool]:
         """Which switches have a controller now."""
         if self._log.exists():
-            with self._log.open("rb") as log:
-                log.seek(self._read)
-                fresh = log.read()
-            whole = fresh[: fresh.rfind(b"\n") + 1]
-            self._read += len(whole)
-            read_connections(whole.decode("utf-8", "replace").splitlines(), self._known)
-            return {switch: self._known.get(switch, False) for switch in switches}
+            with self._reading:
+                self._read_log()
+                return {switch: self._known.get(switch, False) for switch in switches}
         return {switch: self._connected_by_database(switch) for switch in switches}
+
+    def _read_log(self) -> None:
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            fresh = log.read()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._read += len(whole)
+        read_connections(whole.decode("utf-8", "replace").splitlines(), self._known)
 
     def _connected_by_database(self, switch: str) -> bool:
         """Where the daemons are not ours: right, but up to 5 s late."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SERVERS_UP_S: Final = 20.0  # stock POX takes 5 s for the last of two servers
 LOGS_SETTLE_S: Final = 2.0  # a server's log may be a breath behind its answer
+DRAINED: Final = "maint"  # as the balancer says it
 DEATH_S: Final = 0.5  # from the agent's last breath until its backend knows
 
 
@@ -74,8 +75,11 @@ class Session:
         self._ended = False
 
     def wait_for_server(self, server: str, state: str, seconds: float) -> None:
-        """Until every service that has it holds `server` for `state`. Raises LabError after `seconds`."""
-        if not wait_until(lambda: self._states().get(server) == {state}, seconds):
+        """Until every service that has it holds `server` for `state`: up, down, or drained (no connection is left).
+
+        Raises LabError after `seconds`."""
+        key, wanted = ("admin", {DRAINED}) if state == "drained" else ("state", {state})
+        if not wait_until(lambda: self._states(key).get(server) == wanted, seconds):
             raise LabError(f"{server} was not held for {state} after {seconds:g} s")
 
     def wait_for_switch(self, switch: str, state: str, seconds: float) -> None:
@@ -113,13 +117,13 @@ class Session:
                 found[name] = ask()
         return found
 
-    def _states(self) -> dict[str, set[str]]:
-        """Server → the states that its services hold it for."""
+    def _states(self, key: str = "state") -> dict[str, set[str]]:
+        """Server → the states that its services hold it for; key "admin": what the operator wants of it."""
         states: dict[str, set[str]] = {}
         statistics = self.status().get("statistics") or {}
         for service in (statistics.get("services") or {}).values():
             for server, facts in service["servers"].items():
-                states.setdefault(server, set()).add(facts["state"])
+                states.setdefault(server, set()).add(facts[key])
         return states
 
     def _wait_for_all_servers(self, scenario: Scenario) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,7 +31,7 @@ class NoSwitches(OpenVSwitch):
 
     def check(self) -> None: ...
 
-    def set_controller(self, switches: Sequence[str], target: str) -> None: ...
+    def set_controllers(self, targets: Mapping[str, str]) -> None: ...
 
     def connected(self, switches: Iterable[str]) -> dict[str, bool]:
         return dict.fromkeys(switches, True)

@@ -153,6 +153,43 @@ def test_a_controller_that_comes_late_is_found_and_seen(network: Door) -> None:
     wait_until(lambda: network.ask("GET", "/network").json()["connected"]["s1"], "s1 to find the other one")
 
 
+def test_switches_that_are_restarted_lose_their_rules_and_find_the_controller(network: Door) -> None:
+    assert "NORMAL" in network.ask("GET", "/flows").text
+    assert network.ask("POST", "/switch/restart").status_code == 200
+    assert "NORMAL" not in network.ask("GET", "/flows").text
+    wait_until(lambda: all(network.ask("GET", "/network").json()["connected"].values()), "the switches to be connected")
+    for switch in SWITCHES:
+        run(network, "agent", "ovs-ofctl", "add-flow", switch.name, "actions=normal")
+    assert pings(network).loss_percent == 0  # their ports are back
+
+
+def test_a_flood_reaches_its_target_whole_from_all_over_the_subnet(network: Door) -> None:
+    """A rule counts and drops them, so that nobody answers."""
+    wanted = "tcp,nw_src=10.0.0.0/8,nw_dst=10.0.0.1,tp_dst=80,tcp_flags=+syn-ack"
+    run(network, "agent", "ovs-ofctl", "add-flow", "s1", f"priority=40000,{wanted},actions=drop")
+    body = wire.encode(wire.Flood(host="h3", ip="10.0.0.1", syns=2000, seconds=0.5))
+    begun = time.monotonic()
+    answer = network.ask("POST", "/flood", body)
+    assert answer.json()["sent"] == 2000, answer.text
+    assert time.monotonic() - begun > 0.45
+    wait_until(lambda: "n_packets=2000" in network.ask("GET", "/flows").text, "all SYNs to be counted")
+
+
+def test_a_flood_of_nobody_is_a_sentence(network: Door) -> None:
+    answer = network.ask("POST", "/flood", wire.encode(wire.Flood(host="h3", ip="10.0.9.9", syns=10, seconds=0.1)))
+    assert answer.status_code == 500
+    assert "nobody answers ARP for 10.0.9.9" in answer.json()["error"]
+
+
+def test_two_hundred_downloads_at_a_time_are_all_answered(network: Door) -> None:
+    url = "http://10.0.0.1/slow?seconds=2&bytes=10000"
+    clients = ("h3", "h4", "h5", "h6")
+    *found, end = network.load(wire.Load(clients=clients, url=url, requests=200, concurrency=200, timeout_s=15))
+    assert end["sent"] == 200
+    assert [line["error"] for line in found if line["error"]] == []
+    assert hit_counts(network)["h1"] == 200
+
+
 def test_flows_are_shown_under_their_switch(network: Door) -> None:
     one, two = network.ask("GET", "/flows").text.split("# s2\n")
     assert one.startswith("# s1\n")

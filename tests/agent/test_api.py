@@ -192,3 +192,64 @@ def test_the_controllers_answers_need_a_controller(api: Door) -> None:
 
 def test_the_log_tells_what_was_built(built: Door) -> None:
     assert "built s1 (dpid 1); 6 hosts h1-h6" in built.ask("GET", "/log").text
+
+
+@pytest.fixture
+def serving(api: Door) -> tuple[Door, int]:
+    """A network whose h1 serves, on a port of loopback."""
+    port = free_port()
+    network = replace(NETWORK, servers=(wire.HttpServer(host="h1", port=port),))
+    assert api.ask("PUT", "/network", wire.encode(network)).status_code == 200
+    return api, port
+
+
+def test_a_web_server_is_stopped_and_started_and_its_log_goes_on(serving: tuple[Door, int]) -> None:
+    api, port = serving
+    load = wire.Load(clients=("h3",), url=f"http://127.0.0.1:{port}/", requests=1)
+    assert api.load(load)[0]["error"] is None
+    for _ in range(2):  # a second stop changes nothing
+        assert api.ask("POST", "/server", {"host": "h1", "action": "stop"}).status_code == 200
+    assert "connect" in api.load(load)[0]["error"]
+    for _ in range(2):
+        assert api.ask("POST", "/server", {"host": "h1", "action": "start"}).status_code == 200
+    assert api.load(load)[0]["error"] is None
+    assert len(api.ask("GET", "/hits").json()["h1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"host": "h9", "action": "stop"}, "no host 'h9'"),
+        ({"host": "h2", "action": "stop"}, "no web server was started on 'h2'"),
+        ({"host": "h1", "action": "kill"}, "action 'kill' is not known"),
+        ({"host": "h1", "state": "stop"}, "unknown key 'state'"),
+        ([], "should be an object"),
+    ],
+)
+def test_a_server_that_can_not_be_changed_is_refused(serving: tuple[Door, int], body: Any, words: str) -> None:
+    answer = serving[0].ask("POST", "/server", body)
+    assert answer.status_code == 400
+    assert words in refused(answer)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"host": "h9"}, "no host 'h9'"),
+        ({"ip": "10.0.1"}, "no IPv4 address"),
+        ({"port": 0}, "port 0"),
+        ({"syns": 10_000_001}, "syns 10000001"),
+        ({"seconds": 0.0}, "seconds 0.0"),
+        ({"seconds": 1e9}, "seconds 1000000000.0"),
+        ({"speed": 3}, "unknown key 'speed'"),
+    ],
+)
+def test_a_flood_without_sense_is_refused(built: Door, change: dict[str, Any], words: str) -> None:
+    answer = built.ask("POST", "/flood", {"host": "h3", "ip": "10.0.1.1", **change})
+    assert answer.status_code == 400
+    assert words in refused(answer)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/flood"), ("POST", "/server"), ("POST", "/switch/restart")])
+def test_without_a_network_there_is_nothing_to_break(api: Door, method: str, path: str) -> None:
+    assert api.ask(method, path, {"host": "h3", "ip": "10.0.1.1"}).status_code in (400, 404)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import given
@@ -74,3 +75,17 @@ def test_curl_understands_its_command_line(repeat: int | None) -> None:
     found = list(curl.requests("h3", done.stdout.splitlines(keepends=True)))
     assert len(found) == (repeat or 1)
     assert all("connect" in (request.error or "") for request in found)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "sentence"),
+    [
+        (7, "the connection was refused, or nobody answered"),
+        (28, "no answer in time"),
+        (56, "the connection broke while the answer was received"),
+        (-9, "curl was killed by signal 9"),
+        (99, "curl ended with exit code 99 and said nothing"),
+    ],
+)
+def test_an_exit_code_without_curls_own_words_is_a_sentence(exit_code: int, sentence: str) -> None:
+    assert curl.unanswered("h3", time.time(), exit_code).error == sentence

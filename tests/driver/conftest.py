@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_lab import TOKEN, FakeAgent, FakeBackend, FakeLab
+from fake_runs import Runs
 
 from lab.driver import backends
 from lab.driver.backends import registry
@@ -46,3 +47,8 @@ def kept(home: Path, agent: FakeAgent, backend: FakeBackend, monkeypatch: pytest
     entry = registry.Entry(name="mine", backend="fake", url=agent.url, token=TOKEN, started=time.time())
     registry.save(entry)
     return entry
+
+
+@pytest.fixture
+def runs(home: Path, backend: FakeBackend) -> Runs:
+    return Runs(home, backend)

@@ -42,6 +42,9 @@ class FakeAgent(ThreadingHTTPServer):
         self.pings = wire.Pings(sent=30, received=30)
         self.counters: dict[str, int | None] = dict.fromkeys(("packet_ins", "flow_mods"), 7)
         self.exit_code: int | None = None
+        self.restarted = 0  # times that the controller was started again
+        self.connected = {"s1": True}
+        self.rss_mb, self.rss_peak_mb = 30.0, 31.0
         self.choose: Callable[[int], str] = lambda index: ("h1", "h2")[index % 2]
         self.fails: Callable[[int], bool] = lambda index: False
         self.fails_after_serving = False  # the server's log has it, the client never got the answer
@@ -50,6 +53,7 @@ class FakeAgent(ThreadingHTTPServer):
         self.hanging = threading.Event()
         self.end_hang = threading.Event()
         self.break_off_at: int | None = None
+        self.clock: Callable[[], float] | None = None  # of the requests; None: long ago
         self.extra_hits: dict[str, int] = {}  # in a server's log, from nobody
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -67,12 +71,15 @@ class FakeAgent(ThreadingHTTPServer):
 
     def status(self) -> dict[str, Any]:
         servers = {name: {"state": state, "hits": 0} for name, state in self.states.items()}
+        servers = {name: {**facts, "admin": "ready"} for name, facts in servers.items()}
         totals = {f"{name}_total": None if count is None else count + 5 for name, count in self.counters.items()}
         statistics = {"services": {"web": {"policy": "round_robin", "servers": servers}}, **self.counters, **totals}
         return {
             "running": self.exit_code is None,
             "engine": "osken",
             "exit_code": self.exit_code,
+            "rss_mb": self.rss_mb,
+            "rss_peak_mb": self.rss_peak_mb,
             "versions": {"os_ken": "2.5.0", "pox": None},
             "statistics": statistics if self.exit_code is None else None,
         }
@@ -106,7 +113,7 @@ class FakeAgent(ThreadingHTTPServer):
         for name, count in self.counters.items():
             self.counters[name] = None if count is None else count + 1
         return wire.Request(
-            time=1000.0 + index,
+            time=1000.0 + index if self.clock is None else self.clock(),
             client=client,
             local_port=40000 + index,
             server=None if failed else server,
@@ -148,6 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
             agent.hits = {host: [] for host in agent.hits}
         if call == "POST /link":
             agent.states[body["host"]] = body["state"]
+        if call == "POST /server":
+            agent.states[body["host"]] = "down" if body["action"] == "stop" else "up"
+        if call in ("POST /controller/kill", "DELETE /controller"):
+            agent.exit_code = -9 if call.startswith("POST") else 0
+        if call == "POST /controller/start":
+            agent.exit_code, agent.restarted = None, agent.restarted + 1
+            agent.counters = dict.fromkeys(agent.counters, 0)
         texts = {
             "GET /controller/metrics": "balance_lab_controller_up 1.0\n",
             "GET /flows": "s1: a flow\n",
@@ -163,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             "PUT /controller": {"engine": (body or {}).get("engine"), "why": "", "versions": {"os_ken": "2.5.0"}},
             "GET /controller": agent.status(),
             "GET /controller/pool": {"services": agent.pools},
-            "GET /network": wire.encode(wire.default_network()),
+            "GET /network": {**wire.encode(wire.default_network()), "connected": agent.connected},
+            "POST /flood": {"sent": (body or {}).get("syns"), "seconds": 0.5},
             "GET /hits": wire.encode(agent.hits),
             "POST /pingall": wire.encode(agent.pings),
             "POST /exec": {"exit_code": 7, "stdout": f"{body}\n", "stderr": ""},

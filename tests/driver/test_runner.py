@@ -3,26 +3,20 @@ a result and no lab."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import threading
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_lab import FakeAgent, FakeBackend
+from fake_lab import FakeAgent
+from fake_runs import Runs
 
 from lab import wire
 from lab.driver.backends.base import Missing
 from lab.driver.errors import LabError, UsageError
-from lab.driver.plan import make_plan
-from lab.driver.progress import PlainScreen
-from lab.driver.runner import Run
-from lab.driver.scenario import load
-from lab.record import Result, RunFolder, read_requests
+from lab.record import Result, read_requests
 
 TEN_EACH = "name: ten\nload: {requests: 20}\ncontroller: {engine: osken}\nexpect: {hits: {h1: 10, h2: 10}}\n"
 TWO_ROUNDS = """
@@ -37,51 +31,8 @@ expect: {hits: {h1: 11, h2: 5}}
 """
 
 
-class CountingScreen(PlainScreen):
-    """Knows when the driver has seen so many requests."""
-
-    def __init__(self, wanted: int = 0) -> None:
-        super().__init__(io.StringIO())
-        self.wanted, self.seen, self.reached = wanted, 0, threading.Event()
-
-    def request(self, request: wire.Request) -> None:
-        self.seen += 1
-        if self.seen == self.wanted:
-            self.reached.set()
-
-
-class Runs:
-    """Runs a scenario's text on the fake backend."""
-
-    def __init__(self, folder: Path, backend: FakeBackend) -> None:
-        self.folder, self.backend = folder, backend
-        self.path: Path = folder
-        self.screen = CountingScreen()
-        self.run: Run | None = None
-
-    def __call__(self, text: str, *, keep: bool = False, **changes: Any) -> Result:
-        file = self.folder / "scenario.yaml"
-        file.write_text(text)
-        scenario = load(str(file), sets=[f"{key}={value}" for key, value in changes.items()])
-        made = RunFolder.create(self.folder / "runs", scenario.name)
-        self.path = made.path
-        self.run = Run(
-            scenario, lambda: make_plan(scenario, (self.backend, "made of air"), keep=keep), made, self.screen
-        )
-        return self.run.execute()
-
-
-@pytest.fixture
-def runs(home: Path, backend: FakeBackend) -> Runs:
-    return Runs(home, backend)
-
-
 def failures(result: Result) -> list[str]:
     return [check.name for check in result.expectations if not check.passed]
-
-
-def nothing_is_left(runs: Runs) -> bool:
-    return all(lab.downs == 1 for lab in runs.backend.labs) and Result.read(runs.path) == runs.run.result  # type: ignore[union-attr]
 
 
 def test_a_run_that_goes_well_is_recorded_whole(runs: Runs) -> None:
@@ -96,7 +47,7 @@ def test_a_run_that_goes_well_is_recorded_whole(runs: Runs) -> None:
     assert (result.backend, result.engine, result.datapath, result.mode) == ("fake", "osken", "user", "reactive")
     assert result.why == {"backend": "made of air", "engine": "asked for"}
     assert None not in result.timing_s.values()
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_the_folder_holds_what_the_contract_names(runs: Runs) -> None:
@@ -140,7 +91,7 @@ def test_an_uneven_hit_fails_the_run(runs: Runs, agent: FakeAgent) -> None:
     result = runs(TEN_EACH)
     assert result.verdict == "failed"
     assert failures(result) == ["hits.h1", "hits.h2"]
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_a_server_that_served_more_than_was_asked_fails_the_run(runs: Runs, agent: FakeAgent) -> None:
@@ -179,7 +130,7 @@ def test_a_wait_that_is_in_vain_breaks_the_run(runs: Runs, agent: FakeAgent) -> 
     result = runs(TWO_ROUNDS.replace("host: h2, state: down", "host: h1, state: down").replace("1}", "0.1}"))
     assert (result.verdict, result.reason) == ("broken", "h2 was not held for down after 0.1 s")
     assert result.requests["sent"] == 10
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_pingall_is_asked_for_when_it_is_expected(runs: Runs, agent: FakeAgent) -> None:
@@ -201,7 +152,7 @@ def test_a_server_without_life_breaks_the_run(runs: Runs, agent: FakeAgent, monk
     agent.states["h2"] = "down"
     result = runs(TEN_EACH)
     assert result.reason == "the balancer found no life in h2 within 0.05 s"
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 @pytest.mark.parametrize("call", ["PUT /network", "PUT /controller", "POST /network/connect"])
@@ -209,7 +160,7 @@ def test_what_the_agent_refuses_is_the_reason(runs: Runs, agent: FakeAgent, call
     agent.refuse[call] = (409, "no: because")
     result = runs(TEN_EACH)
     assert (result.verdict, result.reason) == ("broken", "no: because")
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_a_controller_that_dies_under_load_is_found_at_the_first_failure(runs: Runs, agent: FakeAgent) -> None:
@@ -223,7 +174,7 @@ def test_a_controller_that_dies_under_load_is_found_at_the_first_failure(runs: R
     assert result.verdict == "broken"
     assert result.reason == "the controller (osken) was killed by signal 9 during the run; last in its log: last word"
     assert result.requests == {"sent": 5, "ok": 4, "failed": 1}
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_a_controller_that_died_unnoticed_is_found_at_the_end(runs: Runs, agent: FakeAgent) -> None:
@@ -305,7 +256,7 @@ def test_an_interrupted_run_keeps_what_there_was(runs: Runs, agent: FakeAgent, n
     assert len(list(read_requests(runs.path))) == 7
     assert runs.run is not None
     assert runs.run.caught
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_ctrl_c_during_the_clean_up_does_not_break_it(runs: Runs, agent: FakeAgent) -> None:
@@ -313,7 +264,7 @@ def test_ctrl_c_during_the_clean_up_does_not_break_it(runs: Runs, agent: FakeAge
     interrupt_when(agent.hanging, signal.SIGINT)
     runs.backend.lab_on_down = lambda: os.kill(os.getpid(), signal.SIGINT)
     assert runs(TEN_EACH).verdict == "interrupted"
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_ctrl_c_while_the_lab_comes_up(runs: Runs) -> None:
@@ -326,7 +277,7 @@ def test_ctrl_c_in_the_last_clean_up_does_not_change_the_verdict(runs: Runs) -> 
     assert runs(TEN_EACH).verdict == "passed"
     assert runs.run is not None
     assert runs.run.caught
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_the_time_limit_counts_for_the_whole_run(runs: Runs, agent: FakeAgent) -> None:
@@ -334,7 +285,7 @@ def test_the_time_limit_counts_for_the_whole_run(runs: Runs, agent: FakeAgent) -
     result = runs(TEN_EACH, time_limit_s=0.5)
     assert (result.verdict, result.reason) == ("broken", "the run passed its time limit of 0.5 s")
     assert result.requests["sent"] == 3
-    assert nothing_is_left(runs)
+    assert runs.nothing_is_left()
 
 
 def test_what_is_made_once_for_all_runs_does_not_count_for_the_time_limit(runs: Runs) -> None:

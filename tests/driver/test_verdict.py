@@ -164,3 +164,30 @@ def test_both_ends_tell_the_same_story(failed: int, own: dict[str, int], passed:
 
 def test_both_ends_fail_when_the_servers_logs_are_missing() -> None:
     assert not both_ends(seen(5, 5, server_hits=None)).passed
+
+
+def test_success_is_a_share_and_is_told_even_where_none_is_asked_for() -> None:
+    assert check(seen(50, 49, failed=1), success=0.99)["success"] == (True, "0.99 (99 of 100), expected at least 0.99")
+    assert not check(seen(50, 48, failed=2), success=0.99)["success"][0]
+    assert check(seen(0, 0, failed=5), success=0)["success"] == (True, "0 (0 of 5), expected at least 0")
+    assert not check(Evidence(weights=WEB), success=0)["success"][0]
+
+
+def test_sticky_holds_while_no_client_saw_two_servers_of_a_service() -> None:
+    kept = {"web": {"h3": {"h1"}, "h4": {"h2"}}, "api": {"h3": {"h2"}}}
+    assert check(seen(1, 1, by_client=kept), sticky=True)["sticky"] == (True, "3 clients, each with one server")
+    torn = {"web": {"h3": {"h1", "h2"}, "h4": {"h2"}}}
+    assert check(seen(1, 1, by_client=torn), sticky=True)["sticky"] == (False, "h3 saw h1, h2")
+    assert not check(seen(0, 0), sticky=True)["sticky"][0]
+
+
+def test_a_recovery_that_never_came_is_none() -> None:
+    assert check(seen(1, 1, recovered_s=1.5), recovered_within_s=2)["recovered_within_s"][0]
+    assert not check(seen(1, 1, recovered_s=2.5), recovered_within_s=2)["recovered_within_s"][0]
+    assert "no data" in check(seen(1, 1), recovered_within_s=2)["recovered_within_s"][1]
+
+
+def test_memory_that_could_not_be_read_has_not_passed() -> None:
+    expect = Expect.model_validate({"controller_memory_mb_growth": 200})
+    judged = {growth: judge(expect, seen(1, 1, memory_growth_mb=growth))[-1].passed for growth in (None, 199.9, 200.1)}
+    assert judged == {None: False, 199.9: True, 200.1: False}
