@@ -36,11 +36,6 @@ class Assignment:
         self._watch = getattr(policy, "live_changed", None)
         self.pool_changed()
 
-    @property
-    def counts_live(self) -> bool:
-        """The policy goes by how many connections are live."""
-        return self._watch is not None
-
     def pool_changed(self) -> None:
         """Members came, went, changed their state or their share."""
         live = self.service.live()

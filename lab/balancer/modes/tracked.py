@@ -9,8 +9,8 @@ and the controller's death breaks none. A packet's way, after the SERVICE table 
     REPLY_TRACKED   the service's address: the service's MAC; else (a direct call of the server) as it is
     HAIRPIN…        a server that calls the service: its own answers need a second translation, in a zone of their own
 
-Only where a policy goes by live connections, the ends of connections (a server's FIN or RST, a client's RST) are shown
-to the controller, as a copy of their headers: a second packet-in per connection that other policies don't pay for.
+The ends of connections (a server's FIN or RST, a client's RST) are shown to the controller, as a copy of their headers:
+the only way to know which are live, for draining a server and for policies that go by it, short of asking the tracker.
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
 Rule of this module: nothing but a SYN gets a server it didn't have.
@@ -68,7 +68,7 @@ class Tracked:
     def fixed_rules(self) -> list[Command]:
         return [
             *(rule for a in self._assignments for rule in _service_rules(a.service)),
-            *(rule for a in self._assignments if a.counts_live for rule in _end_rules(a.service)),
+            *(rule for a in self._assignments for rule in _end_rules(a.service)),
             _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 0, {}, ()),
@@ -88,9 +88,9 @@ class Tracked:
         there = (SetField("eth_dst", member.mac), *_ON) if not member.down else _TO_CONTROLLER
         again = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
         aborted = {**to_member, "tcp_flags": (RST, RST)}
-        watched = self._by_address[service.ip, service.port].counts_live and not member.down
+        ending = (_HEADERS, *there) if not member.down else _TO_CONTROLLER
         return [
-            *([_rule(Table.CLIENT_TRACKED, 15, aborted, (_HEADERS, *there), cookie)] if watched else []),
+            _rule(Table.CLIENT_TRACKED, 15, aborted, ending, cookie),
             _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
             _rule(Table.SERVICE, 90, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
             _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
@@ -130,10 +130,10 @@ class Tracked:
         self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
     ) -> list[Command]:
         """A packet of a connection that the tracker has translated already: a SYN again, or its server is down."""
-        self._counters.packet_ins += 1
         if packet.flags & RST:  # a copy: see `_end_rules`
             self._ended(service, packet.ip_src << 16 | packet.src_port)
             return []
+        self._counters.packet_ins += 1
         if not member.down and member.mac:
             return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *_ON), in_port=in_port)]
         return self.stray(packet)
