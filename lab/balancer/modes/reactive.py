@@ -76,7 +76,8 @@ class Reactive:
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
         self._assignments = assignments
-        self._owners: dict[int, tuple[Assignment, Member]] = {}  # by member's id; a removed one's too, since the end of its rules is told of later
+        # by member's id; removed ones' too, since the end of their rules is told of later
+        self._owners: dict[int, tuple[Assignment, Member]] = {}
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
