@@ -94,8 +94,9 @@ class Operations:
         assignment, member = self._find(service, server)
         if not self._apply(assignment, member, Order.DRAIN):
             return []
-        left = f"is draining: {_connections(member.live)} left"
-        return [_note(assignment, member, left), *self._drained(assignment, member)]
+        return self._drained(assignment, member) or [
+            _note(assignment, member, f"is draining: {_connections(member.live)} left")
+        ]
 
     def enable(self, service: str, server: str) -> list[Command]:
         """It gets new connections again."""

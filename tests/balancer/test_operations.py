@@ -124,6 +124,14 @@ def test_removed_servers_connections_are_reset_and_its_rules_gone(rig: Rig, pool
     assert rig.hosts["h2"].ip not in named(rig)
 
 
+def test_client_that_waits_for_a_removed_server_is_made_to_speak_and_reset(rig: Rig, pool: Operations) -> None:
+    assert servers(rig, (1000, 1001)) == "12"
+    before = len(rig.delivered)
+    rig.obey(pool.remove(WEB, "h2"))  # the first rules that ever left
+    assert [delivery.host for delivery in rig.delivered[before:] if delivery.taken] == ["h6"]
+    assert rig.balancer.connections.statistics()["live"] == 1
+
+
 def test_removed_server_is_a_host_like_any_other(rig: Rig, pool: Operations) -> None:
     rig.obey(pool.remove(WEB, "h2"))
     assert rig.direct("h6", "h2")

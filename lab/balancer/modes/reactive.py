@@ -76,7 +76,8 @@ class Reactive:
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
         self._assignments = assignments
-        self._owners: dict[int, tuple[Assignment, Member]] = {}  # by member's id
+        # by member's id; removed ones' too, since the end of their rules is told of later
+        self._owners: dict[int, tuple[Assignment, Member]] = {}
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._direct: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
@@ -103,6 +104,7 @@ class Reactive:
 
     def member_removed(self, service: Service, member: Member) -> list[Command]:
         self._examined.discard(member.id)
+        self._owners[member.id] = (next(a for a in self._assignments if a.service is service), member)
         for cookie in [c for c in self._direct if cookie_member(c) == member.id]:
             del self._direct[cookie]
         opening = _opening_rule(service, member)
@@ -182,7 +184,7 @@ class Reactive:
         return []
 
     def _owner(self, member_id: int) -> tuple[Assignment, Member] | None:
-        if member_id not in self._owners:  # kept when it is removed: its rules are told of later
+        if member_id not in self._owners:
             self._owners |= {m.id: (a, m) for a in self._assignments for m in a.service.members}
         return self._owners.get(member_id)
 
