@@ -101,11 +101,12 @@ def spaces_of(pid: int) -> set[str]:
 
 
 def spaces_in_use() -> set[str]:
-    """The numbers of all namespaces that any process is in. Read here: lsns fails when a process ends while it reads."""
+    """The numbers of all namespaces that any process is in. lsns fails when a process ends while it reads."""
     found = set()
-    for link in Path("/proc").glob("[0-9]*/ns/*"):
+    for process in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # it has just ended
-            found.add(os.readlink(link).partition("[")[2].rstrip("]"))
+            for kind in os.listdir(f"/proc/{process}/ns"):
+                found.add(os.readlink(f"/proc/{process}/ns/{kind}").partition("[")[2].rstrip("]"))
     return found
 
 
