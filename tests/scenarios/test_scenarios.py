@@ -26,6 +26,7 @@ NAMES = (
     "server_down",
     "http_down",
     "drain",
+    "controller_restart",
     "switch_restart",
     "syn_flood",
 )
@@ -64,6 +65,23 @@ def test_engines_and_modes_choose_the_same_server_for_each_request(name: str) ->
     first = chosen["pox", MODES[0]]
     assert first
     assert all(servers == first for servers in chosen.values())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["round_robin", "multi_switch"])
+def test_a_connection_costs_one_packet_in_and_its_modes_flow_mods(name: str, engine: str, mode: str) -> None:
+    result, _ = run(name, engine, mode)
+    assert result["hits"] == {"h1": {"client": 20, "server": 20}, "h2": {"client": 20, "server": 20}}
+    assert result["controller"]["packet_ins"] == 40
+    assert result["controller"]["flow_mods"] == {"reactive": 40, "tracked": 0}[mode]
+
+
+@pytest.mark.pox
+def test_stock_pox_reaches_both_servers_and_answers_all() -> None:
+    result, servers = run("stock_pox", "stock", "reactive")
+    assert (result["verdict"], result["requests"]["ok"]) == ("passed", 40)
+    assert set(servers) == {"h1", "h2"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "lab" / "scenarios").glob("*.yaml")), ids=lambda path: path.stem)
