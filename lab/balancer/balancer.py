@@ -31,6 +31,7 @@ from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
 from lab.balancer.pool import Member, Service, service_mac
 from lab.balancer.rules import (
     COOKIE_KEPT,
+    COOKIE_LOW_48,
     COOKIE_MEMBER_MASK,
     COOKIE_MEMBER_SHIFT,
     IN_PORT,
@@ -38,11 +39,13 @@ from lab.balancer.rules import (
     AddRule,
     AskRules,
     Command,
+    Cookie,
     DeleteRules,
     Note,
     Output,
     SendPacket,
     Table,
+    cookie_kind,
     cookie_member,
     fixed_cookie,
 )
@@ -202,9 +205,13 @@ class Balancer:
         if self._fixed_cookie not in cookies:
             return [_all_kept(), *self._mode.start_clean(), *self._renew_members()]
         kept = [cookie for cookie in cookies if cookie & COOKIE_KEPT]
-        known = {member.id for _, member in self._members}
+        known = {member.id: member for _, member in self._members}
         strangers = sorted({cookie >> COOKIE_MEMBER_SHIFT for cookie in kept if cookie_member(cookie) not in known})
         gone = [DeleteRules(cookie=c << COOKIE_MEMBER_SHIFT, cookie_mask=COOKIE_MEMBER_MASK) for c in strangers]
+        for cookie in kept:  # where the connections' rules lead to, until the server itself has answered
+            member = known.get(cookie_member(cookie))
+            if cookie_kind(cookie) == Cookie.MEMBER and member is not None:
+                member.mac = member.mac or cookie & COOKIE_LOW_48
         taken = self._mode.adopt([cookie for cookie in kept if cookie_member(cookie) in known])
         return [*gone, *taken, Note(f"took {len(kept)} rules over from a former controller")]
 
@@ -327,9 +334,10 @@ class Balancer:
 
     # what the checks find (`lab.balancer.checks.health_checks.Pools`)
 
-    def located(self, assignment: Assignment, member: Member) -> list[Command]:
+    def located(self, assignment: Assignment, member: Member, former: int) -> list[Command]:
         of = (assignment.service, member)
-        return [*self._mode.forget_member(*of), *self._mode.member_rules(*of)]
+        stale = self._mode.forget_member(*of) if former not in (0, member.mac) else []
+        return [*stale, *self._mode.member_rules(*of)]
 
     def went_up(self, assignment: Assignment, member: Member, now: float) -> list[Command]:
         assignment.pool_changed()

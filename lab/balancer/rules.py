@@ -44,7 +44,7 @@ class Cookie(IntEnum):
     # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
     CONNECTION = 8  # 12 bits: member; 48 bits: client's address and port
     DIRECT = 9  # 12 bits: member; 48 bits: client's address and port
-    MEMBER = 10  # 12 bits: member
+    MEMBER = 10  # 12 bits: member; 48 bits: its MAC
 
 
 COOKIE_KIND_SHIFT: Final = 60
@@ -189,6 +189,6 @@ def mac_cookie(kind: Cookie, mac: int) -> int:
     return kind << COOKIE_KIND_SHIFT | mac
 
 
-def member_cookie(kind: Cookie, member: int, client: int = 0) -> int:
-    """`client`: address << 16 | port."""
-    return kind << COOKIE_KIND_SHIFT | member << COOKIE_MEMBER_SHIFT | client
+def member_cookie(kind: Cookie, member: int, whose: int = 0) -> int:
+    """`whose`: a client, address << 16 | port; or the member's MAC."""
+    return kind << COOKIE_KIND_SHIFT | member << COOKIE_MEMBER_SHIFT | whose

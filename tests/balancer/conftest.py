@@ -6,10 +6,16 @@ from helpers.model_switch import VERSIONS
 from helpers.rig import MakeRig, Rig
 
 
+@pytest.fixture
+def mode() -> str:
+    """The mode of rigs that wish for none. Modules whose tests hold for every mode have a fixture of this name."""
+    return "reactive"
+
+
 @pytest.fixture(params=sorted(VERSIONS))
-def make_rig(request: pytest.FixtureRequest) -> MakeRig:
+def make_rig(request: pytest.FixtureRequest, mode: str) -> MakeRig:
     """Makes a rig of one's own wishes, whose switch takes commands, OpenFlow 1.0 or OpenFlow 1.3."""
-    return lambda **wishes: Rig(speaks=request.param, **wishes)
+    return lambda **wishes: Rig(**{"speaks": request.param, "mode": mode, **wishes})
 
 
 @pytest.fixture

@@ -12,7 +12,14 @@ from helpers.rig import SERVICE, MakeRig, Rig, Service
 
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
 from lab.balancer.health import HealthSettings
+from lab.balancer.modes import MODES
 from lab.balancer.rules import AddRule, SendPacket
+
+
+@pytest.fixture(params=sorted(MODES))
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
 
 # ARP and ping for the service
 

@@ -8,10 +8,16 @@ import pytest
 from helpers.rig import Rig, Service
 
 from lab.balancer.balancer import ServerSettings
+from lab.balancer.modes import MODES
 from lab.balancer.operations import MAX_MEMBERS, Conflict, Operations, Unknown
 from lab.balancer.rules import AddRule, Cookie
 
 WEB = "service0"
+
+
+@pytest.fixture(params=sorted(MODES))
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def test_repeated_syn_of_a_draining_servers_connection_keeps_it(rig: Rig, pool: 
     first = rig.syn("h6", 1000, seq=7).server
     rig.obey(pool.drain(WEB, first or ""))
     assert rig.syn("h6", 1000, seq=7).server == first
-    assert rig.syn("h6", 1000, seq=8).server != first
+    assert rig.syn("h6", 1001, seq=8).server != first
 
 
 def test_last_connections_end_is_told_once(rig: Rig, pool: Operations) -> None:
@@ -120,7 +126,7 @@ def test_removed_servers_connections_are_reset_and_its_rules_gone(rig: Rig, pool
     assert rig.data("h6", 1000).server == "h1"
     assert servers(rig, (2000, 2001)) == "11"
     rules = rig.switch.of_kind(Cookie.CONNECTION) + rig.switch.of_kind(Cookie.DIRECT)
-    assert {rule.cookie >> 48 & 0xFFF for rule in rules} == {1}
+    assert {rule.cookie >> 48 & 0xFFF for rule in rules} == ({1} if rig.mode == "reactive" else set())
     assert rig.hosts["h2"].ip not in named(rig)
 
 
@@ -144,7 +150,8 @@ def test_server_added_again_is_another_member(rig: Rig, pool: Operations) -> Non
     add(rig, "h2")
     rig.advance(2)
     assert rig.member("h2").id == 3
-    assert rig.data("h6", 1001).reset
+    later = rig.data("h6", 1001)  # a tracker that wasn't asked in between still leads to the same host
+    assert later.reset or (rig.mode, later.server) == ("tracked", "h2")
     assert sorted(servers(rig, (2000, 2001))) == ["1", "2"]
 
 

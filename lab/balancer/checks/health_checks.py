@@ -25,8 +25,8 @@ LINK_DOWN: Final = "its link is down"
 class Pools(Protocol):
     """Whoever acts on what checks find. All calls return commands for the balancing switch."""
 
-    def located(self, assignment: Assignment, member: Member) -> list[Command]:
-        """The member's MAC is known now, or another one than before."""
+    def located(self, assignment: Assignment, member: Member, former: int) -> list[Command]:
+        """The member's MAC is sure now; before, it was taken to be `former` (0: not known)."""
 
     def went_up(self, assignment: Assignment, member: Member, now: float) -> list[Command]: ...
     def went_down(self, assignment: Assignment, member: Member, why: str, now: float) -> list[Command]: ...
@@ -167,8 +167,8 @@ class HealthChecks:
         """The server's MAC is sure: what was asked, or what the question was for."""
         commands: list[Command] = []
         if claim is Claim.LEARNED:
-            check.member.mac = check.neighbour.mac
-            commands += self._pools.located(check.assignment, check.member)
+            former, check.member.mac = check.member.mac, check.neighbour.mac
+            commands += self._pools.located(check.assignment, check.member, former)
         if not check.connects:
             return [*commands, *self._passed(check, now)]
         return [*commands, *(check.connect() if check.health.asked(now) else [])]

@@ -91,7 +91,7 @@ class Reactive:
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
         to_client = (SetField("eth_src", service.mac), SetField("ip_src", service.ip))
         to_itself = (*to_client, SetField("eth_dst", member.mac), SetField("ip_dst", member.ip), Output(IN_PORT))
-        cookie = member_cookie(Cookie.MEMBER, member.id)
+        cookie = member_cookie(Cookie.MEMBER, member.id, member.mac)
         apart = (Examine("tcp_dst"),) if member.id in self._examined else ()
         return [
             _rule(HAIRPIN_PRIORITY, {**answer, "ip_dst": service.ip}, to_itself, cookie),

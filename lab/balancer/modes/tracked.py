@@ -9,7 +9,7 @@ and the controller's death breaks none. A packet's way, after the SERVICE table 
     REPLY_TRACKED   the service's address: the service's MAC; else (a direct call of the server) as it is
     HAIRPIN…        a server that calls the service: its own answers need a second translation, in a zone of their own
 
-The ends of connections (a server's FIN or RST, a client's RST) are shown to the controller, as a copy of their headers:
+The ends of connections (a server's FIN or RST, a client's RST) are shown to the controller, as a copy:
 the only way to know which are live, for draining a server and for policies that go by it, short of asking the tracker.
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
@@ -54,7 +54,6 @@ NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
 KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
-_HEADERS: Final = ToController(max_len=134)  # Ethernet, IPv4 and TCP with all options
 
 
 class Tracked:
@@ -80,7 +79,7 @@ class Tracked:
         ]
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
-        cookie = member_cookie(Cookie.MEMBER, member.id)
+        cookie = member_cookie(Cookie.MEMBER, member.id, member.mac)
         itself = _tcp(ip_src=member.ip, ip_dst=member.ip, tcp_dst=service.port)
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
         to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
@@ -88,7 +87,7 @@ class Tracked:
         there = (SetField("eth_dst", member.mac), *_ON) if not member.down else _TO_CONTROLLER
         again = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
         aborted = {**to_member, "tcp_flags": (RST, RST)}
-        ending = (_HEADERS, *there) if not member.down else _TO_CONTROLLER
+        ending = (*_TO_CONTROLLER, *there) if not member.down else _TO_CONTROLLER
         return [
             _rule(Table.CLIENT_TRACKED, 15, aborted, ending, cookie),
             _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
@@ -98,7 +97,7 @@ class Tracked:
             _rule(Table.CLIENT_TRACKED, 20, itself, (again,) if not member.down else _TO_CONTROLLER, cookie),
             _rule(Table.HAIRPIN, 10, answer, (Track(HAIRPIN_ZONE, Table.HAIRPIN_BACK),), cookie),
             _rule(Table.HAIRPIN_TRACKED, 10, to_member, to_itself, cookie),
-            _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_dst=member.ip), to_itself, cookie),
+            _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_src=service.ip, ip_dst=member.ip), to_itself, cookie),
         ]
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
@@ -106,7 +105,12 @@ class Tracked:
 
     def member_removed(self, service: Service, member: Member) -> list[Command]:
         """Its connections' packets find no rule behind the tracker and come to the controller: see `stray`."""
-        return [DeleteRules(cookie=member_cookie(Cookie.MEMBER, member.id), cookie_mask=COOKIE_MEMBER_MASK)]
+        # a server of several services has rules that look at its address alone, in the name of one of its members
+        others = [(a.service, m) for a in self._assignments for m in a.service.members if m.ip == member.ip and m.mac]
+        return [
+            DeleteRules(cookie=member_cookie(Cookie.MEMBER, member.id), cookie_mask=COOKIE_MEMBER_MASK),
+            *(rule for of in others for rule in self.member_rules(*of)),
+        ]
 
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
@@ -185,9 +189,9 @@ def _service_rules(service: Service) -> list[Command]:
 
 
 def _end_rules(service: Service) -> list[Command]:
-    """A server's FIN or RST goes on, and a copy of its headers to the controller."""
+    """A server's FIN or RST goes on, and a copy to the controller: whole, since one that is cut can't be read."""
     answer = _tcp(ip_src=service.ip, tcp_src=service.port)
-    on = (_HEADERS, SetField("eth_src", service.mac), *_ON)
+    on = (*_TO_CONTROLLER, SetField("eth_src", service.mac), *_ON)
     return [_rule(Table.REPLY_TRACKED, 20 + flag, {**answer, "tcp_flags": (flag, flag)}, on) for flag in (FIN, RST)]
 
 

@@ -1,0 +1,183 @@
+"""The tracked mode's own promises: what a connection costs, what the tracker keeps, and what the cached flows need."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import frames
+from helpers.frames import ACK, FIN, RST, SYN
+from helpers.rig import MakeRig, Rig, Service
+
+from lab.balancer.modes.tracked import HAIRPIN_ZONE, ZONE
+from lab.balancer.policies import POLICIES
+from lab.balancer.rules import Cookie, Table
+
+CLIENT_SIDE = (Table.CLIENT, Table.CLIENT_TRACKED, Table.HAIRPIN_TRACKED)
+SERVER_SIDE = (Table.REPLY, Table.REPLY_TRACKED, Table.HAIRPIN_BACK, Table.HAIRPIN_OUT)
+BOTH_WAYS = (Table.SOURCE, Table.SERVICE, Table.DESTINATION)
+
+
+@pytest.fixture
+def mode() -> str:
+    return "tracked"
+
+
+def test_one_connection_costs_one_packet_in_and_no_flow_mod(rig: Rig) -> None:
+    rig.connect("h3", 40001)  # h3 and the servers are known from now on
+    packet_ins, flow_mods, rules = rig.packet_ins, rig.switch.flow_mods, rig.switch.state()
+    for n in range(10):
+        rig.connect("h3", 50000 + n)
+        rig.close("h3", 50000 + n)
+    assert rig.packet_ins - packet_ins == 10
+    assert (rig.switch.flow_mods, rig.switch.state()) == (flow_mods, rules)
+    assert (rig.balancer.counters.packet_ins, rig.balancer.counters.flow_mods) == (11, 0)
+
+
+def test_tracker_holds_a_connection_from_its_syn_to_its_end(rig: Rig) -> None:
+    rig.connect("h3", 40001)
+    rig.connect("h1", 40002)  # served by h2
+    rig.connect("h1", 40003)  # served by itself
+    assert [len(rig.switch.tracker.connections(zone)) for zone in (ZONE, HAIRPIN_ZONE)] == [3, 1]
+    rig.close("h3", 40001)
+    rig.close("h1", 40003)
+    assert [len(rig.switch.tracker.connections(zone)) for zone in (ZONE, HAIRPIN_ZONE)] == [1, 0]
+
+
+def test_connections_go_on_without_a_controller(rig: Rig) -> None:
+    servers = [rig.connect("h3", 40000 + n) for n in range(4)]
+    rig.connected = False
+    for n, server in enumerate(servers):
+        call = rig.data("h3", 40000 + n)
+        assert call.server == server
+        rig.answer("h3", call)
+
+
+def test_switch_that_lost_all_picks_connections_up_in_mid_stream(rig: Rig) -> None:
+    servers = [rig.connect("h3", 40000 + n) for n in range(4)]
+    itself = next(n for n in range(4) if rig.connect("h1", 41000 + n) == "h1")
+    rig.connect_switch(wiped=True)
+    assert rig.switch.tracker.connections(ZONE) == []
+    packet_ins = rig.balancer.counters.packet_ins
+    for _ in range(2):
+        for n, server in enumerate(servers):
+            call = rig.data("h3", 40000 + n)
+            assert call.server == server
+            rig.answer("h3", call)
+        call = rig.data("h1", 41000 + itself)
+        assert call.server == "h1"
+        rig.answer("h1", call)
+    assert rig.balancer.counters.packet_ins == packet_ins + 5  # one for each connection, then the tracker knows
+
+
+def test_switch_that_lost_its_rules_alone_needs_no_packet_in(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    tracker = rig.switch.tracker
+    rig.switch.tracker = type(tracker)()  # it is in the kernel, and outlives the switch
+    rig.switch.reconnect(wiped=True)
+    rig.switch.tracker = tracker
+    rig.connect_switch()
+    packet_ins = rig.balancer.counters.packet_ins
+    assert rig.data("h3", 40001).server == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins
+
+
+def test_reset_of_a_dead_servers_connection_ends_it_in_the_tracker(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    rig.link_down("h1")
+    assert len(rig.switch.tracker.connections(ZONE)) == 1
+    assert rig.data("h3", 40001).reset
+    assert rig.switch.tracker.connections(ZONE) == []
+    assert rig.connect("h3", 40001, seq=2) == "h2"
+
+
+def test_removed_servers_connections_are_reset_and_the_others_stay(rig: Rig) -> None:
+    assert [rig.connect(client, 40001) for client in ("h3", "h4", "h5", "h1")] == ["h1", "h2", "h1", "h2"]
+    rig.obey(rig.balancer.pool.remove("service0", "h2"))
+    assert rig.data("h4", 40001).reset
+    assert rig.data("h1", 40001).reset
+    assert [rig.data(client, 40001).server for client in ("h3", "h5")] == ["h1", "h1"]
+
+
+def test_server_that_removed_itself_is_reset_too(rig: Rig) -> None:
+    assert rig.connect("h1", 40001) == "h1"
+    rig.obey(rig.balancer.pool.remove("service0", "h1"))
+    assert rig.data("h1", 40001).reset
+
+
+def test_repeated_syn_is_shown_to_the_controller_and_goes_on(rig: Rig) -> None:
+    assert rig.syn("h3", 40001, seq=5).server == "h1"
+    assert rig.syn("h3", 40001, seq=5).server == "h1"
+    assert sum(member.hits for member in rig.balancer.services[0].members) == 1
+
+
+@pytest.mark.parametrize("flags", [SYN | ACK, SYN | FIN, 0])
+def test_packet_that_begins_no_connection_and_belongs_to_none_is_dropped(rig: Rig, flags: int) -> None:
+    outcome = rig.call("h3", 40001, flags)
+    assert (outcome.server, outcome.reset) == (None, False)
+    assert rig.switch.tracker.connections(ZONE) == []
+
+
+def test_direct_calls_leave_nothing_behind(rig: Rig) -> None:
+    rules = rig.switch.state()
+    assert rig.direct("h3", "h1", 41000)
+    assert rig.direct("h1", "h2", 41000)
+    assert not rig.switch.of_kind(Cookie.DIRECT)
+    assert rig.switch.tracker.connections(ZONE) == []
+    assert rules <= rig.switch.state()
+    assert rig.balancer.counters.packet_ins == 0
+
+
+def test_port_of_a_direct_call_used_again_for_the_service_is_translated(rig: Rig) -> None:
+    assert rig.direct("h3", "h1", 41000)
+    assert rig.connect("h3", 41000) == "h1"
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_no_table_looks_at_a_clients_port(make_rig: MakeRig, policy: str) -> None:
+    services = [Service(policy=policy), Service("10.0.1.2", ["h1", "h4"], port=8080, policy=policy)]
+    rig = make_rig(services=services)
+    for n in range(4):
+        rig.connect("h3", 40000 + n)
+        rig.connect("h1", 40000 + n, service=1)
+    for rule in rig.switch.rules():
+        ports = {name: value for name, value, _ in rule.match if name in ("tcp_src", "tcp_dst")}
+        assert set(ports.values()) <= {80, 8080}, rule  # a service's, never a client's
+        assert rule.table not in BOTH_WAYS or not ports, rule
+        assert rule.table not in CLIENT_SIDE or "tcp_src" not in ports, rule
+        assert rule.table not in SERVER_SIDE or "tcp_dst" not in ports, rule
+
+
+def test_only_a_policy_that_counts_live_connections_pays_for_their_ends(make_rig: MakeRig) -> None:
+    costs = {}
+    for policy in ("round_robin", "least_connections"):
+        rig = make_rig(services=[Service(policy=policy)])
+        rig.connect("h3", 40000)
+        before = rig.balancer.counters.packet_ins, rig.packet_ins
+        rig.connect("h3", 40001)
+        rig.close("h3", 40001)
+        costs[policy] = rig.packet_ins - before[1]
+    assert costs == {"round_robin": 1, "least_connections": 2}
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_end_of_a_connection_is_counted_whatever_the_last_segment_carries(make_rig: MakeRig, size: int) -> None:
+    rig = make_rig(services=[Service(policy="least_connections")])
+    assert rig.connect("h3", 40001) == "h1"
+    assert rig.member("h1").live == 1
+    call = rig.data("h3", 40001)
+    rig.answer("h3", call, FIN | ACK, data=bytes(size))
+    assert rig.member("h1").live == 0
+    assert rig.has_drops() == {}
+
+
+def test_client_that_aborts_is_counted_once(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(policy="least_connections")])
+    assert rig.connect("h3", 40001) == "h1"
+    before = len(rig.delivered)
+    assert rig.call("h3", 40001, RST).server == "h1"
+    assert len([d for d in rig.delivered[before:] if d.taken]) == 1
+    assert rig.member("h1").live == 0
+
+
+def test_answers_of_a_server_whose_connection_is_unknown_are_as_they_are(rig: Rig) -> None:
+    macs, ips = rig.between("h1", "h3")
+    assert rig.reaches("h3", frames.tcp(macs, ips, (80, 40001), SYN | ACK), "h1")
