@@ -92,6 +92,14 @@ class Assignment:
         """The connection's rule to `member` is gone. False: that is no news."""
         return self._connections.rest(client << NUMBER_BITS | self._number, member)
 
+    def end_live(self, member: Member) -> list[tuple[int, int]]:
+        """(client, its MAC) of the connections that a server which is gone leaves behind; they are live no more."""
+        ended = self._connections.live_of(member)
+        mine = [(key, mac) for key, mac in ended if key & (1 << NUMBER_BITS) - 1 == self._number]
+        for key, _ in mine:
+            self._connections.rest(key, member)
+        return [(key >> NUMBER_BITS, mac) for key, mac in mine]
+
     def client_mac(self, client: int) -> int:
         """The MAC that the connection's SYN came from; 0: not known."""
         return self._connections.mac(client << NUMBER_BITS | self._number)

@@ -3,8 +3,8 @@
 A connection is live from its SYN until its rule in the switch is gone; then its entry is idle, but stays, so that a
 packet that returns after a long pause still finds its server, and makes it live again. When the table is full, the
 entry that has been idle longest leaves, and only where none is idle, the oldest live one.
-Rule: every operation is O(1), whatever the size. An entry is one integer, not an object: at a million of them that
-saves memory and spares the garbage collector the walk over them.
+Rule: every operation is O(1), whatever the size, but for the two that say otherwise. An entry is one integer, not an
+object: at a million of them that saves memory and spares the garbage collector the walk over them.
 """
 
 from __future__ import annotations
@@ -86,8 +86,13 @@ class Connections:
         member.count_live(-1)
         return True
 
+    def live_of(self, member: Member) -> list[tuple[int, int]]:
+        """(key, client's MAC) of a server's live connections. Walks the table: for a server's death alone."""
+        entries = self._live.items()
+        return [(key, e >> _MAC_SHIFT & _MAC_MASK) for key, e in entries if e >> _MEMBER_SHIFT == member.id]
+
     def rest_all(self) -> None:
-        """The switch has lost all rules. The one operation whose cost grows with the table's size."""
+        """The switch has lost all rules. Its cost grows with the table's size."""
         self._idle.update(self._live)
         self._live.clear()
         for member in self._members.values():

@@ -23,7 +23,8 @@ from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
-from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Kind, Packet
+from lab.balancer.modes.nudging import nudge
+from lab.balancer.packets import ACK, ETH_IPV4, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_LOW_48,
@@ -180,7 +181,7 @@ class Reactive:
         assignment, member = owner
         client = cookie & COOKIE_LOW_48
         if assignment.rest(client, member) and deleted and member.down:
-            return [_nudge(assignment.service, client, assignment.client_mac(client))]
+            return [nudge(assignment.service, client, assignment.client_mac(client))]
         return []
 
     def _owner(self, member_id: int) -> tuple[Assignment, Member] | None:
@@ -260,19 +261,6 @@ def _to_server(service: Service, member: Member, client_ip: int) -> tuple[Action
         return (*there, *_ON)
     # a server chosen for its own request: it must see the service as the sender, or it would answer itself inside
     return (SetField("eth_src", service.mac), SetField("ip_src", service.ip), *there, Output(IN_PORT))
-
-
-def _nudge(service: Service, client: int, mac: int) -> SendPacket:
-    sender = Packet(
-        Kind.TCP,
-        eth_src=mac,
-        eth_dst=service.mac,
-        ip_src=client >> 16,
-        ip_dst=service.ip,
-        src_port=client & 0xFFFF,
-        dst_port=service.port,
-    )
-    return SendPacket(data=packets.nudge(sender), actions=_ON)
 
 
 def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:

@@ -19,11 +19,13 @@ Source of the actions: Open vSwitch 3.1, ovs-actions(7), `ct`; the tables are st
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
+from lab.balancer.modes.nudging import nudge
 from lab.balancer.packets import ACK, ETH_IPV4, FIN, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
@@ -51,6 +53,7 @@ from lab.balancer.statistics import Counters
 ZONE: Final = 10  # client to service: the destination is translated
 HAIRPIN_ZONE: Final = 11  # a server's request to itself: the source is translated as well
 NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
+NUDGES_PER_TICK: Final = 1_000
 KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
@@ -63,6 +66,7 @@ class Tracked:
         self._assignments = assignments
         self._by_address = {(a.service.ip, a.service.port): a for a in assignments}
         self._counters = counters
+        self._waiting: deque[tuple[Service, int, int]] = deque()  # clients to be nudged, and their MACs
 
     def fixed_rules(self) -> list[Command]:
         return [
@@ -91,7 +95,7 @@ class Tracked:
         return [
             _rule(Table.CLIENT_TRACKED, 15, aborted, ending, cookie),
             _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
-            _rule(Table.SERVICE, 90, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
+            _rule(Table.SERVICE, 95, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
             _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
             _rule(Table.CLIENT_TRACKED, 10, to_member, there, cookie),
             _rule(Table.CLIENT_TRACKED, 20, itself, (again,) if not member.down else _TO_CONTROLLER, cookie),
@@ -110,11 +114,13 @@ class Tracked:
         return [
             DeleteRules(cookie=member_cookie(Cookie.MEMBER, member.id), cookie_mask=COOKIE_MEMBER_MASK),
             *(rule for of in others for rule in self.member_rules(*of)),
+            *self._nudge_clients(service, member),
         ]
 
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
-        return self.member_rules(service, member) if member.mac else []
+        rules = self.member_rules(service, member) if member.mac else []
+        return [*rules, *self._nudge_clients(service, member)] if member.down else rules
 
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """A packet the tracker knows no connection for."""
@@ -158,7 +164,15 @@ class Tracked:
         return []
 
     def tick(self, now: float) -> list[Command]:
-        return []
+        """The next of the clients that are to be made to speak."""
+        now_due = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
+        return [nudge(service, client, mac) for service, client, mac in now_due]
+
+    def _nudge_clients(self, service: Service, member: Member) -> list[Command]:
+        """Those that wait for an answer of a server that is gone; all but the first some by and by."""
+        ended = self._by_address[service.ip, service.port].end_live(member)
+        self._waiting += [(service, client, mac) for client, mac in ended]
+        return self.tick(0.0)
 
     def start_clean(self) -> list[Command]:
         return [FlushTracked(zone=ZONE), FlushTracked(zone=HAIRPIN_ZONE)]
@@ -182,7 +196,7 @@ def _service_rules(service: Service) -> list[Command]:
     to_service = _tcp(ip_dst=service.ip, tcp_dst=service.port)
     from_service: Match = {"eth_type": ETH_IPV4, "ip_src": service.ip}
     return [
-        _rule(Table.SERVICE, 100, _tcp(ip_dst=service.ip), (GoTo(Table.CLIENT),)),
+        _rule(Table.SERVICE, 105, _tcp(ip_dst=service.ip), (GoTo(Table.CLIENT),)),
         _rule(Table.CLIENT, 10, to_service, (Track(ZONE, Table.CLIENT_TRACKED),)),
         _rule(Table.REPLY_TRACKED, 10, from_service, (SetField("eth_src", service.mac), *_ON)),
     ]
