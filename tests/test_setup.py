@@ -14,9 +14,27 @@ from pathlib import Path
 
 import pytest
 
+from lab.driver.backends import images
+
 ROOT = Path(__file__).parent.parent
-TOOLS = ("awk", "cat", "chmod", "cksum", "dirname", "env", "find", "grep", "id", "mkdir", "mktemp", "mv", "rm", "sed")
-TOOLS += ("sh", "sort", "tail", "timeout", "touch", "true")
+TOOLS = (
+    "awk",
+    "cat",
+    "chmod",
+    "cksum",
+    "cut",
+    "dirname",
+    "env",
+    "find",
+    "grep",
+    "id",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "rm",
+    "sed",
+)
+TOOLS += ("sh", "sha256sum", "sort", "tail", "timeout", "touch", "true")
 
 # Its data base is a file with the names of the installed packages.
 DPKG_QUERY = """
@@ -288,21 +306,34 @@ def test_another_distribution_gets_a_sentence(machine: Machine, docker: bool) ->
 def test_clean_removes_what_was_made_and_names_the_packages(machine: Machine) -> None:
     machine.debian("curl")
     machine.setup("test")
-    made = (".mypy_cache", "runs/1", "lab/__pycache__", "images/controller/pox/pox", ".cache/balance-lab/pox-1")
+    made = (".mypy_cache", "lab/__pycache__", "images/controller/pox/pox", ".cache/balance-lab/pox-1")
     for name in made:
         (machine.tree / name).mkdir(parents=True)
     keep = machine.tree / "images/controller/pox/.gitkeep"
     keep.touch()
+    (machine.tree / "runs/1").mkdir(parents=True)
     done = machine.setup("clean")
     assert done.returncode == 0, done.stderr
-    assert not [name for name in (*made, ".venv", "runs") if (machine.tree / name).exists()]
+    assert not [name for name in (*made, ".venv") if (machine.tree / name).exists()]
     assert keep.exists()
+    assert (machine.tree / "runs/1").exists()
+    assert "rm -r runs" in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("set-up:   apt-get purge --autoremove ca-certificates ethtool")
     assert " curl" not in last
     machine.debian("curl")  # the user has removed them
     assert "apt-get" not in machine.setup("clean").stderr
     assert not (machine.tree / ".cache").exists()
+
+
+def test_clean_removes_the_images_of_this_checkout_and_no_other(machine: Machine) -> None:
+    machine.docker()
+    assert machine.setup("clean").returncode == 0
+    shutil.copytree(machine.tree, other := machine.tree.parent / "other")
+    machine.tree = other.resolve()
+    assert machine.setup("clean").returncode == 0
+    asked = [call.rpartition("=")[2] for call in machine.called("docker image ls") if "balance-lab.tree" in call]
+    assert asked == [images.tree(machine.tree.parent / "tree"), images.tree(machine.tree)]
 
 
 def test_clean_on_a_clean_tree_is_fine(machine: Machine) -> None:

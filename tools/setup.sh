@@ -192,16 +192,19 @@ clean() {
         .venv/bin/python lab/run_lab.py down --all >/dev/null 2>&1 || say "no kept lab could be ended"
     clean_images
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/balance-lab
-    rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache/ci runs "$cache"
+    rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache/ci "$cache"
     find images/controller/pox -mindepth 1 ! -name .gitkeep -delete
     find . -name __pycache__ -type d -prune -exec rm -rf {} +
-    say "removed: virtual environment, caches, runs/, the copy of POX ($cache), images"
+    say "removed: virtual environment, caches, the copy of POX ($cache), images"
+    [ ! -d runs ] || say "the results in runs/ stay, for they are yours: rm -r runs"
     [ ! -f $RECORD ] || remind_of_packages
 }
 
+# Those of this checkout, by the label that lab/driver/backends/images.py gives them, and the base the kit made.
 clean_images() {
     have docker && timeout 5 docker version >/dev/null 2>&1 || return 0
-    for label in balance-lab.image balance-lab.base; do
+    tree=$(printf %s "$(pwd -P)" | sha256sum | cut -c 1-12)
+    for label in "balance-lab.tree=$tree" balance-lab.base; do
         # shellcheck disable=SC2046  # ids, a word each
         set -- $(docker image ls --quiet --filter "label=$label" | sort -u)
         [ $# = 0 ] || docker image rm --force "$@" >/dev/null || say "some images are still in use"

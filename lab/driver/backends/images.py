@@ -1,7 +1,8 @@
 """The lab's two images: built when the sources changed, else found by their tag in milliseconds.
 
-The tag is a hash of all that goes into the images, so a warm run builds nothing, and two checkouts on one engine never
-run each other's code. The one rule: one driver at a time hands POX over and builds (a lock on compose.yaml).
+The tag tells the checkout and a hash of all that goes into the images, so a warm run builds nothing, and two checkouts
+on one engine neither run nor remove each other's images: where their sources are the same, they share every layer.
+The one rule: one driver at a time hands POX over and builds (a lock on compose.yaml).
 """
 
 from __future__ import annotations
@@ -49,12 +50,17 @@ def ensure(client: docker.DockerClient, compose: Compose, pox: Path | None, say:
     with _lock():
         if pox is not None:
             _hand_over(pox)
-        tag = source_hash()
+        tag = own_tag()
         if not all(_present(client, f"{name}:{tag}") for name in NAMES):
             say("building the lab's images (the first time a minute or two, later seconds)")
             _build(compose, tag)
             _remove_older(client, tag)
     return tag
+
+
+def own_tag() -> str:
+    """The tag of this checkout's images as its sources are now."""
+    return f"{tree()}-{source_hash()}"
 
 
 def source_hash(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> str:
@@ -106,9 +112,9 @@ def _remove_older(client: docker.DockerClient, tag: str) -> None:
                     client.images.remove(name)
 
 
-def tree() -> str:
-    """The label of images that were built from this checkout."""
-    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+def tree(root: Path = ROOT) -> str:
+    """12 hex digits for this checkout, by its place: the label of all images that were built from it."""
+    return hashlib.sha256(str(root).encode()).hexdigest()[:12]
 
 
 def _hand_over(pox: Path) -> None:
