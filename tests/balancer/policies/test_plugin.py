@@ -193,9 +193,3 @@ def test_plugin_is_told_of_live_connections(make_rig: MakeRig) -> None:
     source += "\n        def live_changed(self, member):\n            self.seen[member.id] = member.live\n"
     rig = make_rig(services=[Service(policy="mine")], plugins={"mine": plugin(source)})
     assert [rig.connect("h3", 40000 + n) for n in range(4)] == ["h1", "h2", "h1", "h2"]
-
-
-def test_plugin_that_does_not_ask_for_live_connections_costs_no_watch(make_rig: MakeRig) -> None:
-    rig = make_rig(services=[Service(policy="mine")], plugins={"mine": plugin(LAST)})
-    assert not rig.balancer.assignments[0].counts_live
-    assert guarded(LAST + "\n        def live_changed(self, member): pass\n").live_changed is not None
