@@ -111,6 +111,24 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Plugin:
+    """A policy of the user's own: services name it, and its source goes along."""
+
+    name: str  # what `Service.policy` says
+    file: str  # for messages
+    class_name: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connections:
+    """The controller's table of connections, of all services together."""
+
+    bound: int = 1_000_000
+    on_server_down: str = "reset"  # or rebalance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Controller:
     """What the supervisor starts. `dpid` None: the first switch that connects balances, with a warning."""
 
@@ -120,6 +138,9 @@ class Controller:
     dpid: int | None = None
     idle_timeout_s: int = 10
     seed: int | None = 1
+    connections: Connections = Connections()
+    hash_table_size: int = 65_537  # of source_hash, a prime
+    plugins: tuple[Plugin, ...] = ()
     verbose: bool = False  # a log line per decision
 
 

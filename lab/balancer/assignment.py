@@ -7,30 +7,36 @@ exception is asked for: `rebalance` hands a connection whose server is down to a
 
 from __future__ import annotations
 
-from typing import Final
-
 from lab.balancer.connections import Connections
 from lab.balancer.health import State
 from lab.balancer.policies import Policy
 from lab.balancer.policies.plugin import Guarded
 from lab.balancer.pool import Member, Service
 
-NUMBER_BITS: Final = 12  # of a service's number, in a connection's key: as many services as there may be members
-
 
 class Assignment:
     """Assigns the connections of one service. `client` is address << 16 | port throughout.
 
-    number: the service's, unique among those that share `connections`. rebalance: what becomes of a connection whose
-    server is down: False, it is over; True, its next packet goes to another server."""
+    number: the service's, of the `services` that share `connections` (from 0). rebalance: what becomes of a connection
+    whose server is down: False, it is over; True, its next packet goes to another server."""
 
     def __init__(
-        self, service: Service, policy: Policy, connections: Connections, number: int = 0, rebalance: bool = False
+        self,
+        service: Service,
+        policy: Policy,
+        connections: Connections,
+        number: int = 0,
+        services: int = 1,
+        *,
+        rebalance: bool = False,
     ) -> None:
         self.service = service
         self._policy = policy
         self._connections = connections
+        # a connection's key is client * services + number: neighbours stay neighbours, while keys shifted to the left
+        # would all begin their search at a few places of the table
         self._number = number
+        self._services = services
         self._rebalance = rebalance
         self._any_live = False
         self._watch = getattr(policy, "live_changed", None)
@@ -51,7 +57,7 @@ class Assignment:
 
     def assign(self, client: int, seq: int, mac: int = 0) -> Member | None:
         """The server for a SYN that came from `mac`; None when no server is up."""
-        key = client << NUMBER_BITS | self._number
+        key = client * self._services + self._number
         known = self._connections.begun(key, seq)
         if known is not None and known.up:
             self._connections.use(key)
@@ -64,7 +70,7 @@ class Assignment:
         """The server of the connection that a later packet belongs to, which is live from now on; None: it has none.
 
         A connection whose server is down is over, unless it is to be re-balanced and there is another server."""
-        key = client << NUMBER_BITS | self._number
+        key = client * self._services + self._number
         member = self._connections.find(key)
         if member is None:
             return None
@@ -78,11 +84,11 @@ class Assignment:
 
     def server_of(self, client: int) -> Member | None:
         """The connection's server, without any effect."""
-        return self._connections.find(client << NUMBER_BITS | self._number)
+        return self._connections.find(client * self._services + self._number)
 
     def restore(self, client: int, member: Member) -> None:
         """A rule of this connection was found in the switch: it is live. What is known of it stays."""
-        key = client << NUMBER_BITS | self._number
+        key = client * self._services + self._number
         if self._connections.find(key) is member:
             self._connections.use(key)
         else:
@@ -90,7 +96,7 @@ class Assignment:
 
     def rest(self, client: int, member: Member) -> bool:
         """The connection's rule to `member` is gone. False: that is no news."""
-        return self._connections.rest(client << NUMBER_BITS | self._number, member)
+        return self._connections.rest(client * self._services + self._number, member)
 
     def end_live(self, member: Member) -> list[tuple[int, int]]:
         """(client, its MAC) of the connections that a server which is gone leaves behind; they are live no more."""
@@ -102,10 +108,10 @@ class Assignment:
 
     def client_mac(self, client: int) -> int:
         """The MAC that the connection's SYN came from; 0: not known."""
-        return self._connections.mac(client << NUMBER_BITS | self._number)
+        return self._connections.mac(client * self._services + self._number)
 
     def close(self, client: int) -> None:
-        self._connections.close(client << NUMBER_BITS | self._number)
+        self._connections.close(client * self._services + self._number)
 
     def failures(self) -> int:
         """How often a plug-in policy failed, and round robin chose."""

@@ -380,7 +380,9 @@ def _build(settings: Settings, rng: random.Random, connections: Connections) -> 
             name=wanted.name, ip=ip, port=wanted.port, mac=service_mac(ip), policy=wanted.policy, members=members
         )
         policy = _policy(settings, wanted.policy, rng)
-        assignments.append(Assignment(service, policy, connections, number, rebalance))
+        assignments.append(
+            Assignment(service, policy, connections, number, len(settings.services), rebalance=rebalance)
+        )
     return assignments
 
 

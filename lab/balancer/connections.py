@@ -61,8 +61,9 @@ class Connections:
 
     def open(self, key: int, member: Member, seq: int, mac: int = 0) -> None:
         """A new connection; a former one of the same key is over."""
-        self.close(key)
-        if len(self._live) + len(self._idle) >= self._bound:
+        if key in self._live or key in self._idle:
+            self.close(key)
+        elif len(self._live) + len(self._idle) >= self._bound:
             self._evict()
         self._live[key] = member.id << _MEMBER_SHIFT | mac << _MAC_SHIFT | seq
         self._members[member.id] = member

@@ -77,7 +77,9 @@ def _scenario_options(command: Any) -> Any:
     for option in (
         click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change a key of the scenario."),
         click.option("--mode", metavar="NAME", help="Who decides and who remembers: reactive."),
-        click.option("--policy", metavar="NAME", help="How a server is chosen: round_robin, random."),
+        click.option(
+            "--policy", metavar="NAME", help="How a server is chosen: round_robin … or path/to/file.py:Class."
+        ),
         click.option("--engine", metavar="NAME", help="Controller: auto, pox, osken, stock."),
     ):
         command = option(command)

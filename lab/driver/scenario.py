@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from lab import wire
+from lab.driver import policy_plugin
 from lab.driver.scenario_file import read_scenario, resolve
 from lab.driver.scenario_model import ScenarioModel, json_schema
 from lab.driver.scenario_source import write_yaml
@@ -82,7 +83,10 @@ class Scenario:
     def policies(self) -> dict[str, str]:
         """Service → the policy that runs. Stock POX has one way, at random, whatever the scenario says."""
         stock = self.engine == "stock"
-        return {name: "random" if stock else service.policy for name, service in self.model.services.items()}
+        if stock:
+            return dict.fromkeys(self.model.services, "random")
+        shown = policy_plugin.short_names(service.policy for service in self.model.services.values())
+        return {name: shown[service.policy] for name, service in self.model.services.items()}
 
     @property
     def policy(self) -> str:
@@ -135,6 +139,9 @@ class Scenario:
             dpid=self._balancing_dpid(),
             idle_timeout_s=settings.idle_timeout_s,
             seed=settings.seed,
+            connections=wire.Connections(**settings.connections.model_dump()),
+            hash_table_size=settings.hash_table_size,
+            plugins=policy_plugin.to_send(service.policy for service in self.model.services.values()),
             verbose=verbose,
         )
 

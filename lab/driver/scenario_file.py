@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from lab.driver import policy_plugin
 from lab.driver.errors import UsageError
 from lab.driver.scenario_model import ScenarioModel
 from lab.driver.scenario_override import apply_choices, apply_sets
@@ -39,13 +40,13 @@ def read_scenario(
 ) -> ScenarioModel:
     """The completed model of the file at `path` with the command line's changes. Raises UsageError."""
     source = Source(_shown(path), _text(path))
-    model = _read(source, sets, choices or {})
+    model = _read(source, path.parent, sets, choices or {})
     if model is None:
         raise UsageError(source.report())
     return model
 
 
-def _read(source: Source, sets: Sequence[str], choices: Mapping[str, str | None]) -> ScenarioModel | None:
+def _read(source: Source, folder: Path, sets: Sequence[str], choices: Mapping[str, str | None]) -> ScenarioModel | None:
     root = read_yaml(source)
     if root is None or not isinstance(root.value, dict):
         if not source.problems:
@@ -53,6 +54,7 @@ def _read(source: Source, sets: Sequence[str], choices: Mapping[str, str | None]
         return None
     apply_sets(source, root, sets)
     apply_choices(source, root, choices)
+    policy_plugin.make_absolute(root, folder)
     return read_model(source, root, policy_asked=bool(choices.get("policy")))
 
 

@@ -11,14 +11,29 @@ from typing import Annotated, Any, Final
 from pydantic import Field, Tag
 
 from lab.driver.scenario_steps import Expect, Load, Step
-from lab.driver.scenario_types import HostIp, HttpPath, Ip, Mac, Model, Name, OneOf, Pair, ScenarioName, Seconds, either
+from lab.driver.scenario_types import (
+    HostIp,
+    HttpPath,
+    Ip,
+    Mac,
+    Model,
+    Name,
+    OneOf,
+    OneOfPolicies,
+    Pair,
+    ScenarioName,
+    Seconds,
+    either,
+)
 
 MAX_HOSTS: Final = 1000
 MAX_SWITCHES: Final = 1000
 ENGINES: Final = ("auto", "pox", "osken", "stock")
+# where the controller decides about each connection, every policy is kept, and so is a user's own
+CONTROLLER_CHOOSES: Final = ("round_robin", "weighted_round_robin", "random", "least_connections", "source_hash")
 POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies that it keeps exactly
-    "reactive": ("round_robin", "random"),
-    "tracked": ("round_robin", "random"),
+    "reactive": CONTROLLER_CHOOSES,
+    "tracked": CONTROLLER_CHOOSES,
 }
 HEALTH_KINDS: Final = ("arp", "tcp", "http")
 MODES: Final = tuple(POLICIES_KEPT)
@@ -108,7 +123,9 @@ class Service(Model):
     port: Annotated[int, Field(ge=1, le=65_535)] = 80
     protocol: Annotated[str, OneOf("protocol", ("tcp",))] = "tcp"
     servers: Servers = Field(["h1", "h2"], description="Hosts; or a mapping of host to weight, delay_ms, health.")
-    policy: Annotated[str, OneOf("policy", POLICIES)] = "round_robin"
+    policy: Annotated[str, OneOfPolicies("policy", POLICIES)] = Field(
+        "round_robin", description="Or a policy of your own: path/to/file.py:ClassName."
+    )
     health: Health = Health.model_construct()
 
 
@@ -119,6 +136,15 @@ class WebServers(Model):
     response_bytes: Annotated[int, Field(ge=1, le=100_000_000)] = 64
 
 
+class Connections(Model):
+    """The controller's table of connections, of all services together."""
+
+    bound: int = Field(1_000_000, ge=1, le=100_000_000, description="Remembered at most; the longest idle leave first.")
+    on_server_down: Annotated[str, OneOf("way", ("reset", "rebalance"))] = Field(
+        "reset", description="What becomes of a server's connections when it goes down."
+    )
+
+
 class Controller(Model):
     engine: Annotated[str, OneOf("engine", ENGINES)] = Field(
         "auto", description="auto: pox where it can be had, else osken."
@@ -126,6 +152,8 @@ class Controller(Model):
     mode: Annotated[str, OneOf("mode", MODES)] = "reactive"
     idle_timeout_s: int = Field(10, ge=1, le=65_535, description="Life of an unused connection rule, s.")
     seed: int | None = Field(1, ge=0, lt=2**63, description="Of random choices; null: another in each run.")
+    connections: Connections = Connections.model_construct()
+    hash_table_size: int = Field(65_537, ge=2, description="Of policy source_hash: a prime, 100 per server or more.")
 
 
 class ScenarioModel(Model):

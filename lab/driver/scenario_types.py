@@ -5,6 +5,7 @@ Rule: a form has one spelling; whoever reads a value here gets that one, however
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
+from lab.balancer.policies.plugin import is_plugin, split_name
 from lab.driver.wording import alternatives, quote
 
 NAME_RULE: Final = "a letter, then letters, digits, - or _, 8 at most"  # an interface (s1-eth999) has 15 at most
+PLUGIN_PATTERN: Final = r"\.py:[A-Za-z_][A-Za-z0-9_]*$"  # for editors
 RESERVED: Final = ("agent", "all", "lo")  # words of the agent's own
 
 
@@ -36,6 +39,23 @@ class OneOf:
         if word not in self.known:
             text = f"unknown {self.what} {quote(word)}{alternatives(word, self.known)}"
             raise PydanticCustomError("unknown-word", "{text}", {"text": text})
+        return word
+
+
+@dataclass(frozen=True)
+class OneOfPolicies(OneOf):
+    """Annotation: a policy's name, or a file and class of the user's own; whether that works is checked later."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        form = handler(schema)
+        return {**form, "anyOf": [{"enum": list(self.known)}, {"pattern": PLUGIN_PATTERN}]}
+
+    def _check(self, word: str) -> str:
+        if not is_plugin(word):
+            return super()._check(word)
+        if not split_name(word)[1].isidentifier():
+            text = f"name the class too, as in {os.path.basename(split_name(word)[0])}:ClassName"
+            raise PydanticCustomError("plug-in", "{text}", {"text": text})
         return word
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from lab import wire
 from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
 from lab.balancer.health import CheckKind, HealthSettings
+from lab.balancer.policies.plugin import Plugin
 
 CONFIGURATION = "LAB_CONTROLLER_CONFIG"  # environment: path of a wire.Controller as JSON
 CONTROL_SOCKET = "LAB_CONTROL_SOCKET"  # environment: path of the control socket to serve
@@ -36,6 +37,10 @@ def settings(config: wire.Controller) -> Settings:
         services=[_service(service) for service in config.services],
         mode=config.mode,
         idle_timeout=config.idle_timeout_s,
+        bound=config.connections.bound,
+        on_server_down=config.connections.on_server_down,
+        hash_table_size=config.hash_table_size,
+        plugins={p.name: Plugin(file=p.file, class_name=p.class_name, source=p.source) for p in config.plugins},
         detail=config.verbose,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pox.openflow.libopenflow_01 as of
@@ -18,6 +19,7 @@ from pox.lib.recoco import Timer
 from pox.lib.util import str_to_dpid
 
 from lab import wire
+from lab.balancer.policies.plugin import is_plugin, split_name
 from lab.engines import configuration, control, openflow
 from lab.engines.switchboard import TICK_S, Switchboard
 
@@ -103,7 +105,17 @@ def _from_command_line(
     if not port.isdigit():
         raise ValueError(f"--port={port}: expected a number from 1 to 65535")
     service = wire.Service(name="web", ip=ip, port=int(port), servers=pool, policy=policy)
-    return wire.Controller(services=(service,), engine="pox", mode=mode, dpid=_dpid(dpid))
+    plugins = (_plugin(policy),) if is_plugin(policy) else ()
+    return wire.Controller(services=(service,), engine="pox", mode=mode, dpid=_dpid(dpid), plugins=plugins)
+
+
+def _plugin(policy: str) -> wire.Plugin:
+    file, class_name = split_name(policy)
+    try:
+        source = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--policy={policy}: {error}") from None
+    return wire.Plugin(name=policy, file=file, class_name=class_name, source=source)
 
 
 def _dpid(text: str | None) -> int | None:

@@ -26,7 +26,8 @@ def made(connections: Connections | None = None, number: int = 0, rebalance: boo
         RoundRobin(random.Random(1)),
         Connections() if connections is None else connections,
         number,
-        rebalance,
+        2,
+        rebalance=rebalance,
     )
     for member in members:
         set_state(assignment, member, State.UP)

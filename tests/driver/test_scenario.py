@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import wire
+from lab.balancer.policies import POLICIES as BALANCERS_POLICIES
 from lab.driver.errors import UsageError
 from lab.driver.scenario import (
     Expect,
@@ -254,3 +255,55 @@ def test_help_needs_no_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith("[]")
+
+
+# policies of the user's own
+
+
+EVEN_ODD = LAB / "scenarios" / "policies" / "even_odd.py"
+
+
+def test_a_policy_of_ones_own_is_found_beside_the_scenario_and_sent_along(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EVEN_ODD.read_text(encoding="utf-8"), encoding="utf-8")
+    scenario = written(tmp_path, "name: x\nservices: {web: {policy: './mine.py:EvenOdd'}}\n")
+    sent = scenario.controller()
+    assert sent.services[0].policy == scenario.policy == "mine.py:EvenOdd"
+    (plugin,) = sent.plugins
+    assert (plugin.name, plugin.file, plugin.class_name) == ("mine.py:EvenOdd", "mine.py", "EvenOdd")
+    assert plugin.source == EVEN_ODD.read_text(encoding="utf-8")
+
+
+def test_a_policy_of_the_command_line_is_found_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EVEN_ODD.parent)
+    name = "even_odd.py:EvenOdd"
+    for scenario in (ok("minimal", policy=name), ok("minimal", f"services.web.policy={name}")):
+        assert scenario.policies == {"web": name}
+
+
+def test_a_run_with_a_policy_of_ones_own_can_be_repeated_from_its_folder(tmp_path: Path) -> None:
+    scenario = ok("minimal", policy=f"{EVEN_ODD}:EvenOdd")
+    assert written(tmp_path, scenario.dump()) == scenario
+
+
+def test_two_policies_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(EVEN_ODD.read_text(encoding="utf-8"), encoding="utf-8")
+    text = "name: x\nservices: {web: {policy: 'a/mine.py:EvenOdd'}, api: {port: 81, policy: 'b/mine.py:EvenOdd'}}\n"
+    sent = written(tmp_path, text).controller()
+    assert len({plugin.name for plugin in sent.plugins}) == 2
+    assert [service.policy for service in sent.services] == [plugin.name for plugin in sent.plugins]
+
+
+def test_settings_of_the_connection_table_reach_the_controller(tmp_path: Path) -> None:
+    text = "name: x\ncontroller: {connections: {bound: 10, on_server_down: rebalance}, hash_table_size: 251}\n"
+    sent = written(tmp_path, text).controller()
+    assert sent.connections == wire.Connections(bound=10, on_server_down="rebalance")
+    assert sent.hash_table_size == 251
+    assert ok("minimal").controller().connections == wire.Connections()
+
+
+def test_the_drivers_policies_are_the_balancers() -> None:
+    assert set(POLICIES) == set(BALANCERS_POLICIES)

@@ -80,10 +80,8 @@ def _find_class(plugin: Plugin, names: Mapping[str, Any]) -> type:
         return found
     own = sorted(n for n, v in names.items() if isinstance(v, type) and v.__module__ == "policy_plugin")
     near = difflib.get_close_matches(plugin.class_name, own, 1)
-    meant = f": did you mean {near[0]}?" if near else ""
-    raise PluginError(
-        f"{plugin.file} has no class {plugin.class_name!r}{meant}; its classes: {', '.join(own) or 'none'}"
-    )
+    meant = f": did you mean {near[0]}? known: " if near else "; known: "
+    raise PluginError(f"{plugin.file} has no class {plugin.class_name!r}{meant}{', '.join(own) or 'none'}")
 
 
 def _check_method(plugin: Plugin, cls: type, method: str, parameter: str, *, required: bool) -> None:
@@ -109,12 +107,12 @@ def _try(plugin: Plugin, cls: type) -> None:
         Member(id=n, name=f"h{n}", ip=0x0A000000 + n, mac=n, health=Health(HealthSettings()), weight=n) for n in (1, 2)
     ]
     guarded = Guarded(plugin, cls, random.Random(1), raising=True)
-    for live in (pool, pool[1:], [], pool):
+    for live in (pool, pool[:1], pool[1:], [], pool):
         guarded.pool_changed(live)
         for client_ip in TRIAL_CLIENTS if live else ():
             chosen = guarded.choose(client_ip)
-            chosen.live += 1
-            guarded.live_changed(chosen)
+            chosen.watch = guarded.live_changed
+            chosen.count_live(1)
 
 
 class Guarded:
@@ -135,7 +133,8 @@ class Guarded:
         except (Exception, SystemExit) as error:
             text = f"{plugin.file}: {plugin.class_name}(rng) can't be made: {_what(error, plugin.file)}"
             raise PluginError(text) from error
-        self._live_changed = getattr(self._policy, "live_changed", None)
+        wants = getattr(self._policy, "live_changed", None) is not None
+        self.live_changed: Callable[[Member], None] | None = self._tell if wants else None
 
     def pool_changed(self, live: Sequence[Member]) -> None:
         self._live = {member.id: member for member in live}
@@ -157,11 +156,9 @@ class Guarded:
             self._failed("choose", f"it returned {_show(chosen)}, which is no live member")
         return self._substitute.choose(client_ip)
 
-    def live_changed(self, member: Member) -> None:
-        if self._live_changed is None:
-            return
+    def _tell(self, member: Member) -> None:
         try:
-            self._live_changed(member)
+            self._policy.live_changed(member)
         except (Exception, SystemExit) as error:
             self._failed("live_changed", _what(error, self._plugin.file))
 

@@ -12,8 +12,8 @@ from lab.balancer.pool import Member
 
 
 class Policy(Protocol):
-    """A policy is made with the balancer's source of chance, a `random.Random`. A policy that also has a method
-    `live_changed(member)` is told whenever one of its members' `live` has changed, be the member up or not."""
+    """A policy is made with the balancer's source of chance, a `random.Random`. One that also has a method
+    `live_changed(member)` is told whenever a member's `live` has changed, be the member up or not."""
 
     def pool_changed(self, live: Sequence[Member]) -> None:
         """`live`: the members that may be chosen from now on, in the pool's order; perhaps none. Also called when a

@@ -76,15 +76,15 @@ class SourceHash:
         check_size(size)
         self._size = size
         self._live: Sequence[Member] = ()
-        self._wanted: list[tuple[Member, int]] = []
-        self._built: list[tuple[Member, int]] = []
+        self._shares: list[tuple[Member, int]] = []
         self._table: list[Member] = []
 
     def pool_changed(self, live: Sequence[Member]) -> None:
-        self._live = live
-        self._wanted = [(member, member.share) for member in live]
+        shares = [(member, member.share) for member in live]
+        if shares != self._shares:
+            self._live, self._shares, self._table = live, shares, []
 
     def choose(self, client_ip: int) -> Member:
-        if self._wanted != self._built:
-            self._table, self._built = build_table(self._live, self._size), self._wanted
+        if not self._table:
+            self._table = build_table(self._live, self._size)
         return self._table[place_of(client_ip, self._size)]
