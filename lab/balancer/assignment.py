@@ -101,10 +101,9 @@ class Assignment:
     def end_live(self, member: Member) -> list[tuple[int, int]]:
         """(client, its MAC) of the connections that a server which is gone leaves behind; they are live no more."""
         ended = self._connections.live_of(member)
-        mine = [(key, mac) for key, mac in ended if key & (1 << NUMBER_BITS) - 1 == self._number]
-        for key, _ in mine:
+        for key, _ in ended:
             self._connections.rest(key, member)
-        return [(key >> NUMBER_BITS, mac) for key, mac in mine]
+        return [(key // self._services, mac) for key, mac in ended]  # a member is in one service, so all are ours
 
     def client_mac(self, client: int) -> int:
         """The MAC that the connection's SYN came from; 0: not known."""

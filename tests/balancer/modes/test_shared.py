@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers import frames
-from helpers.frames import ACK, RST, SYN
+from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.modes import MODES
@@ -258,9 +258,3 @@ def test_server_of_two_services_answers_each_in_its_name_and_may_leave_one(make_
     for client in ("h1", "h3"):
         assert [rig.connect(client, 42000 + n, service=1) for n in range(2)] == ["h2", "h2"]
         assert sorted(rig.connect(client, 43000 + n, service=0) for n in range(2)) == ["h1", "h2"]
-
-
-def test_ping_of_the_service_is_answered(rig: Rig) -> None:
-    host = rig.hosts["h3"]
-    macs, ips = (host.mac, rig.service_mac()), (host.ip, frames.ip(SERVICE))
-    assert [d.host for d in rig.send("h3", frames.echo(macs, ips))] == ["h3"]
