@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 
 import pytest
 
@@ -16,6 +17,11 @@ from lab.driver.backends import choose
 from lab.driver.errors import LabError, UsageError
 
 BACKENDS = ("compose", "sandbox")
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore SIGINT, and every program they start as well."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
