@@ -82,7 +82,7 @@ def read_run(folder: Path) -> Run:
         result=result,
         requests=_read_requests(folder / REQUESTS, notes),
         network=read_network(scenario) if scenario else None,
-        services=_services(scenario),
+        services=_services(scenario, result),
         clients=_clients(scenario),
         files=tuple((name, what) for name, what in FILES.items() if (folder / name).is_file()),
         notes=tuple(notes),
@@ -202,20 +202,22 @@ def _read_scenario(path: Path, notes: list[str]) -> dict[str, Any]:
     return scenario
 
 
-def _services(scenario: dict[str, Any]) -> tuple[Service, ...]:
+def _services(scenario: dict[str, Any], result: Result) -> tuple[Service, ...]:
     if not scenario:
         return ()
-    return tuple(_service(name, value) for name, value in (mapping(scenario, "services") or {"web": {}}).items())
+    named = mapping(scenario, "services") or {"web": {}}
+    return tuple(_service(name, value, text(result.services, name, "policy")) for name, value in named.items())
 
 
-def _service(name: str, value: Any) -> Service:
+def _service(name: str, value: Any, ran: str | None) -> Service:
+    """`ran`: the policy that the run had, which an engine of its own may have instead of the scenario's."""
     servers = pick(value, "servers") or ["h1", "h2"]
     weights = {str(key): number(servers, key, "weight") or 1 for key in servers} if isinstance(servers, dict) else {}
     names = tuple(str(server) for server in servers) if isinstance(servers, (list, dict)) else ()
     return Service(
         name=name,
         address=f"{pick(value, 'ip') or '10.0.1.1'}:{pick(value, 'port') or 80}",
-        policy=text(value, "policy"),
+        policy=ran or text(value, "policy"),
         servers=names,
         weights=tuple(int(weights.get(server, 1)) for server in names),
     )

@@ -79,3 +79,10 @@ def test_any_field_may_hold_anything(value: object, tmp_path: Path) -> None:
         if key not in ("schema", "expectations"):
             (folder / "result.json").write_text(json.dumps({**whole, key: value}))
             assert write_html(folder).is_file(), key
+
+
+def test_a_service_shows_the_policy_that_ran_not_the_one_asked_for(tmp_path: Path) -> None:
+    """POX's own component draws at random, whatever a scenario says."""
+    outcome = result(services={"web": {"policy": "random", "hits": {}}})
+    run = read_run(leave(tmp_path, outcome, plan=scenario()))
+    assert [service.policy for service in run.services] == ["random"]
