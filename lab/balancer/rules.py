@@ -112,7 +112,14 @@ class Track:
     src: int | None = None
 
 
-Action = Examine | Output | ToController | GoTo | SetField | FinTimeout | Track
+@dataclass(slots=True)
+class ToGroup:
+    """The switch chooses one of the group's buckets, and does what that says."""
+
+    group: int
+
+
+Action = Examine | Output | ToController | GoTo | SetField | FinTimeout | Track | ToGroup
 Actions = tuple[Action, ...]
 
 
@@ -161,6 +168,23 @@ class FlushTracked:
     zone: int
 
 
+@dataclass(slots=True, kw_only=True)
+class SetGroup:
+    """Add or change a select group: the switch hashes a packet and chooses a bucket by the hash, all being equal.
+
+    `by`: the one field that is hashed; None: both addresses and ports (dp_hash). A bucket with a Track holds nothing
+    else: Open vSwitch would drop one of the two without a word."""
+
+    group: int
+    buckets: tuple[Actions, ...]
+    by: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class DeleteGroups:
+    """Delete all groups, and with them the rules that lead to them."""
+
+
 @dataclass(slots=True)
 class Note:
     """A line for the controller's log. `detail`: per decision, wanted only when asked for; `warning`: worth a look."""
@@ -170,7 +194,7 @@ class Note:
     warning: bool = False
 
 
-Command = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked | Note
+Command = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked | SetGroup | DeleteGroups | Note
 
 
 def fixed_cookie(fingerprint: int = 0) -> int:

@@ -1,10 +1,12 @@
-"""The balancer's commands as OpenFlow bytes, for versions 1.0 and 1.3, with Open vSwitch's (Nicira) extensions.
+"""The balancer's commands as OpenFlow bytes, for versions 1.0, 1.3 and 1.5, with Open vSwitch's (Nicira) extensions.
 
 One encoder for every engine, so that they can't differ, and because no framework at hand builds all of these messages
 under 1.0: tables, TCP flags, re-submission and fin_timeout are extensions there. Matches and set-fields are the same
-bytes (NXM) in both versions; Open vSwitch takes them in 1.3 as well.
+bytes (NXM) in all versions; Open vSwitch takes them in 1.3 and 1.5 as well. Groups that say how they hash are there in
+1.5, and under 1.0 as an extension; 1.3 has no way to say it.
 Rule: no message is built anywhere else, and this module knows nothing of connections or servers.
-Source: OpenFlow 1.0.0 and 1.3.5 specifications; Open vSwitch 3.1 nicira-ext.h, ofp-actions.c, ovs-fields(7).
+Source: OpenFlow 1.0.0, 1.3.5 and 1.5.1 specifications; Open vSwitch 3.1 nicira-ext.h, netronome-ext.h (how a group
+hashes), ofp-actions.c, ofp-group.c, ovs-fields(7).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from lab.balancer.rules import (
     Action,
     AddRule,
     AskRules,
+    DeleteGroups,
     DeleteRules,
     Examine,
     FinTimeout,
@@ -29,12 +32,15 @@ from lab.balancer.rules import (
     Output,
     SendPacket,
     SetField,
+    SetGroup,
     ToController,
+    ToGroup,
     Track,
 )
 
 OF10: Final = 1
 OF13: Final = 4
+OF15: Final = 6
 
 REASON_NO_MATCH: Final = 0  # in our packet-ins: a copy, to learn from (ToController.learn)
 REASON_ACTION: Final = 1
@@ -47,8 +53,12 @@ _NAT_SRC, _NAT_DST = 1, 2
 _ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
 _SEND_FLOW_REMOVED: Final = 1
 _VENDOR_10, _PACKET_OUT_10 = 4, 13
-_PACKET_OUT_13, _FLOW_MOD_13 = 13, 14
-_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE = 13, 15, 29
+_PACKET_OUT_13, _FLOW_MOD_13, _GROUP_MOD_15 = 13, 14, 15  # 1.5 has the numbers and, but for packet-outs, forms of 1.3
+_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE, _NXT_GROUP_MOD = 13, 15, 29, 31
+_GROUP_ADD_OR_MOD, _GROUP_DELETE, _GROUP_SELECT = 0x8000, 2, 1  # the first one is Open vSwitch's own
+_ALL_GROUPS, _ALL_BUCKETS = 0xFFFFFFFC, 0xFFFFFFFF
+_NETRONOME: Final = 0x0000154D
+_SYMMETRIC_L4: Final = 1 << 32  # dp_hash of both ends' addresses and ports, wherever the packet was hashed before
 _STATS_REQUEST_10, _MULTIPART_REQUEST_13, _STATS_FLOW = 16, 18, 1
 _WILDCARDS_ALL_10: Final = 0x3FFFFF
 _PORTS: Final[Mapping[int, tuple[int, int]]] = {FLOOD: (0xFFFB, 0xFFFFFFFB), IN_PORT: (0xFFF8, 0xFFFFFFF8)}
@@ -77,8 +87,11 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
 }
 
 
-def encode(command: AddRule | DeleteRules | SendPacket | AskRules | FlushTracked, version: int) -> bytes:
-    """One OpenFlow message, transaction id 0. `version`: OF10 or OF13."""
+Sendable = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked | SetGroup | DeleteGroups
+
+
+def encode(command: Sendable, version: int) -> bytes:
+    """One OpenFlow message, transaction id 0. `version`: OF10, OF13 (which has no groups) or OF15."""
     if isinstance(command, SendPacket):
         return _packet_out(command, version)
     if isinstance(command, AskRules):
@@ -86,12 +99,14 @@ def encode(command: AddRule | DeleteRules | SendPacket | AskRules | FlushTracked
     if isinstance(command, FlushTracked):
         kind = _VENDOR_10  # a vendor (1.0) or experimenter (1.3) message has the same number
         return _message(version, kind, struct.pack("!II6xH", _NICIRA, _NXT_CT_FLUSH_ZONE, command.zone))
+    if isinstance(command, SetGroup | DeleteGroups):
+        return _group_mod(command, version)
     return _flow_mod(command, version)
 
 
 def greeting(version: int) -> bytes:
     """What a switch must be told once after it has connected, before any command."""
-    if version == OF13:
+    if version != OF10:
         return b""
     body = struct.pack("!IIB7x", _NICIRA, _NXT_FLOW_MOD_TABLE_ID, 1)
     return _message(OF10, _VENDOR_10, body)
@@ -125,7 +140,7 @@ def _flow_mod(command: AddRule | DeleteRules, version: int) -> bytes:
         what = _DELETE if command.priority is None else _DELETE_STRICT
         match, mask = command.match or {}, command.cookie_mask
         mod = _FlowMod(table, what, 0, command.priority or 0, 0, command.cookie, mask, match, ())
-    return _flow_mod_10(mod) if version == OF10 else _flow_mod_13(mod)
+    return _flow_mod_10(mod) if version == OF10 else _flow_mod_13(mod, version)
 
 
 def _flow_mod_10(mod: _FlowMod) -> bytes:
@@ -140,14 +155,14 @@ def _flow_mod_10(mod: _FlowMod) -> bytes:
     return _message(OF10, _VENDOR_10, head + tail + _pad(fields) + _actions(mod.actions, OF10))
 
 
-def _flow_mod_13(mod: _FlowMod) -> bytes:
+def _flow_mod_13(mod: _FlowMod, version: int) -> bytes:
     fields = _match(mod.match)
     head = struct.pack("!QQBBHHH", mod.cookie, mod.cookie_mask, mod.table, mod.what, mod.idle, 0, mod.priority)
     tail = struct.pack("!IIIH2x", _NO_BUFFER, _NONE_PORT[1], _NONE_PORT[1], mod.flags)
     oxm = _pad(struct.pack("!HH", 1, 4 + len(fields)) + fields)
-    actions = _actions(mod.actions, OF13)
+    actions = _actions(mod.actions, version)
     apply = struct.pack("!HH4x", 4, 8 + len(actions)) + actions if actions else b""
-    return _message(OF13, _FLOW_MOD_13, head + tail + oxm + apply)
+    return _message(version, _FLOW_MOD_13, head + tail + oxm + apply)
 
 
 def _packet_out(command: SendPacket, version: int) -> bytes:
@@ -157,8 +172,44 @@ def _packet_out(command: SendPacket, version: int) -> bytes:
         head = struct.pack("!IHH", _NO_BUFFER, in_port, len(actions))
         return _message(OF10, _PACKET_OUT_10, head + actions + command.data)
     in_port = command.in_port if command.in_port != NO_PORT else _TO_CONTROLLER_PORT[1]
-    head = struct.pack("!IIH6x", _NO_BUFFER, in_port, len(actions))
-    return _message(OF13, _PACKET_OUT_13, head + actions + command.data)
+    if version == OF13:
+        head = struct.pack("!IIH6x", _NO_BUFFER, in_port, len(actions))
+    else:  # the port is a match
+        head = struct.pack("!IHxxHHHBBI4x", _NO_BUFFER, len(actions), 1, 12, 0x8000, 0, 4, in_port)
+    return _message(version, _PACKET_OUT_13, head + actions + command.data)
+
+
+def _group_mod(command: SetGroup | DeleteGroups, version: int) -> bytes:
+    """ofp15_group_mod; under 1.0 inside NXT_GROUP_MOD."""
+    if isinstance(command, DeleteGroups):
+        body = struct.pack("!HBxIHxxI", _GROUP_DELETE, _GROUP_SELECT, _ALL_GROUPS, 0, _ALL_BUCKETS)
+    else:
+        buckets = b"".join(_bucket(number, actions, version) for number, actions in enumerate(command.buckets))
+        body = struct.pack("!HBxIHxxI", _GROUP_ADD_OR_MOD, _GROUP_SELECT, command.group, len(buckets), _ALL_BUCKETS)
+        body += buckets + _selection(command.by)
+    if version == OF10:
+        return _message(OF10, _VENDOR_10, struct.pack("!II", _NICIRA, _NXT_GROUP_MOD) + body)
+    if version == OF15:
+        return _message(OF15, _GROUP_MOD_15, body)
+    raise TypeError("OpenFlow 1.3 has no group that says how it hashes")
+
+
+def _bucket(number: int, actions: Sequence[Action], version: int) -> bytes:
+    """Of weight 1, a property without which a bucket of a select group is never chosen."""
+    done = _actions(actions, version)
+    weight = struct.pack("!HHHxx", 0, 8, 1)
+    return struct.pack("!HHI", 8 + len(done) + len(weight), len(done), number) + done + weight
+
+
+def _selection(by: str | None) -> bytes:
+    """Netronome's property, which Open vSwitch reads: how the group hashes."""
+    if by is None:
+        method, parameter, fields = b"dp_hash", _SYMMETRIC_L4, b""
+    else:  # a field's needs come with it: eth_type of an address
+        method, parameter = b"hash", 0
+        fields = b"".join(_header(name) + bytes([0xFF]) * _FIELDS[name][2] for name in ("eth_type", by))
+    head = struct.pack("!HHIII16sQ", 0xFFFF, 40 + len(fields), _NETRONOME, 1, 0, method, parameter)
+    return _pad(head + fields)
 
 
 def _flow_stats_request(table: int, version: int) -> bytes:
@@ -170,7 +221,7 @@ def _flow_stats_request(table: int, version: int) -> bytes:
         )
     body = struct.pack("!B3xII4xQQ", table, _NONE_PORT[1], _NONE_PORT[1], 0, 0)
     return _message(
-        OF13, _MULTIPART_REQUEST_13, struct.pack("!HH4x", _STATS_FLOW, 0) + body + _pad(struct.pack("!HH", 1, 4))
+        version, _MULTIPART_REQUEST_13, struct.pack("!HH4x", _STATS_FLOW, 0) + body + _pad(struct.pack("!HH", 1, 4))
     )
 
 
@@ -195,9 +246,8 @@ def _actions(actions: Sequence[Action], version: int) -> bytes:
 
 
 def _action(action: Action, version: int) -> bytes:
-    if isinstance(action, SetField):  # NXAST_REG_LOAD of the whole field
-        bits = _FIELDS[action.name][2] * 8
-        return _nicira(7, struct.pack("!H", bits - 1) + _header(action.name) + struct.pack("!Q", action.value))
+    if isinstance(action, SetField):
+        return _set_field(action, version)
     if isinstance(action, GoTo):  # NXAST_RESUBMIT_TABLE
         return _nicira(14, struct.pack("!HB3x", _PORTS[IN_PORT][0], action.table))
     if isinstance(action, Output):
@@ -209,10 +259,29 @@ def _action(action: Action, version: int) -> bytes:
         return _nicira(19, struct.pack("!HH2x", action.idle, 0))
     if isinstance(action, Track):
         return _track(action)
-    if isinstance(action, Examine):  # NXAST_REG_MOVE to a register nobody reads
-        bits = _FIELDS[action.field][2] * 8
-        return _nicira(6, struct.pack("!HHH", bits, 0, 0) + _header(action.field) + _header("reg0"))
+    if isinstance(action, ToGroup):  # a Nicira action under 1.0
+        number = struct.pack("!I", action.group)
+        return _nicira(40, b"\0\0" + number) if version == OF10 else struct.pack("!HH", 22, 8) + number
+    if isinstance(action, Examine):
+        return _examine(action, version)
     raise TypeError(f"no encoding for {action!r}")
+
+
+def _set_field(action: SetField, version: int) -> bytes:
+    """NXAST_REG_LOAD of the whole field; set-field in 1.5, which has no other."""
+    if version == OF15:
+        field = _pad(bytes(4) + _field(action.name, action.value))
+        return struct.pack("!HH", 25, len(field)) + field[4:]
+    bits = _FIELDS[action.name][2] * 8
+    return _nicira(7, struct.pack("!H", bits - 1) + _header(action.name) + struct.pack("!Q", action.value))
+
+
+def _examine(action: Examine, version: int) -> bytes:
+    """A move to a register nobody reads: NXAST_REG_MOVE; copy-field in 1.5."""
+    bits, ends = _FIELDS[action.field][2] * 8, _header(action.field) + _header("reg0")
+    if version == OF15:
+        return struct.pack("!HHHHHxx", 28, 24, bits, 0, 0) + ends + bytes(4)
+    return _nicira(6, struct.pack("!HHH", bits, 0, 0) + ends)
 
 
 def _track(action: Track) -> bytes:

@@ -17,6 +17,7 @@ from lab.balancer.rules import (
     Action,
     AddRule,
     AskRules,
+    DeleteGroups,
     DeleteRules,
     Examine,
     FinTimeout,
@@ -25,13 +26,15 @@ from lab.balancer.rules import (
     Output,
     SendPacket,
     SetField,
+    SetGroup,
     ToController,
+    ToGroup,
     Track,
 )
 from lab.engines import openflow
-from lab.engines.openflow import OF10, OF13
+from lab.engines.openflow import OF10, OF13, OF15
 
-VERSIONS = {"1.0": OF10, "1.3": OF13}
+VERSIONS = {"1.0": OF10, "1.3": OF13, "1.5": OF15}
 TCP = {"eth_type": 0x0800, "ip_proto": 6}
 SYN_TO_SERVICE = AddRule(
     table=1,
@@ -65,6 +68,9 @@ NEW = AddRule(
     actions=(Track(10, 4), Track(10, commit=True, dst=0x0A000001), Track(11, commit=True, src=0x0A000101)),
     cookie=1,
 )
+PINNED = SetGroup(group=3, buckets=((Track(10, 4, commit=True, dst=0x0A000001),),) * 2)
+BY_CLIENT = SetGroup(group=4, buckets=((SetField("ip_dst", 0x0A000001), GoTo(2)),), by="ip_src")
+CHOSEN = AddRule(table=3, priority=31, match={"eth_type": 0x0800}, actions=(ToGroup(3),), cookie=1)
 NOT_KEPT = DeleteRules(cookie=0, cookie_mask=1 << 63)
 ONE = DeleteRules(table=0, match={"in_port": 3, "eth_src": 0x02000A000003}, priority=10)
 
@@ -175,9 +181,10 @@ PRINTED = [
             "ADD table:1 priority=200,tcp,nw_src=10.0.0.3,nw_dst=10.0.1.1,tp_src=40001,tp_dst=80",
             "cookie:0x40010a0000039c41 idle:10 send_flow_rem",
             "fin_timeout(idle_timeout=1),",
-            "load:0x2000a000001->NXM_OF_ETH_DST[],load:0xa000001->NXM_OF_IP_DST[],resubmit(,2)",
+            "resubmit(,2)",
         ],
     ),
+    (CHOSEN, ["ADD table:3 priority=31,ip", "actions=group:3"]),
     (LEARN, ["ADD priority=0", "controller(reason=no_match,max_len=64),resubmit(,1)"]),
     (REPLY, ["ADD table:1 priority=100,tcp,nw_src=10.0.0.1,tp_src=80", "IN_PORT,output:3,FLOOD", "NXM_NX_REG0"]),
     (FORGET, ["DEL table:1", "cookie:0x4001000000000000/0xffff000000000000"]),
@@ -197,12 +204,49 @@ PRINTED = [
 ]
 
 
-@pytest.mark.skipif(
+HASHED = [
+    (
+        PINNED,
+        [
+            "ADD_OR_MOD group_id=3,type=select,selection_method=dp_hash,selection_method_param=4294967296,",
+            "bucket=bucket_id:1,actions=ct(commit,table=4,zone=10,nat(dst=10.0.0.1))",
+        ],
+    ),
+    (BY_CLIENT, ["group_id=4,type=select,selection_method=hash,fields(eth_type,ip_src),", "resubmit(,2)"]),
+    (DeleteGroups(), ["DEL group_id=4294967292"]),
+]
+WITH_GROUPS = sorted(set(VERSIONS) - {"1.3"})
+needs_printer = pytest.mark.skipif(
     not shutil.which("ovs-ofctl"), reason="ovs-ofctl isn't installed: apt-get install openvswitch-switch"
 )
+
+
+@needs_printer
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 @pytest.mark.parametrize(("command", "said"), PRINTED, ids=[str(n) for n in range(len(PRINTED))])
 def test_open_vswitch_reads_what_was_meant(command: Read, said: list[str], version: str) -> None:
+    _read_as_meant(command, said, version)
+
+
+@needs_printer
+@pytest.mark.parametrize("version", WITH_GROUPS)
+@pytest.mark.parametrize(("command", "said"), HASHED, ids=["dp_hash", "hash", "delete"])
+def test_open_vswitch_reads_groups_as_they_were_meant(command: Read, said: list[str], version: str) -> None:
+    _read_as_meant(command, said, version)
+
+
+@pytest.mark.parametrize(("version", "set_eth_dst"), [("1.3", "load:0x2000a000001->NXM_OF_ETH_DST[]"), ("1.5", "set_")])
+@needs_printer
+def test_fields_are_set_as_the_version_does(version: str, set_eth_dst: str) -> None:
+    _read_as_meant(CONNECTION, [set_eth_dst], version)
+
+
+def test_1_3_has_no_group_that_says_how_it_hashes() -> None:
+    with pytest.raises(TypeError, match=r"1\.3"):
+        openflow.encode(PINNED, OF13)
+
+
+def _read_as_meant(command: Read, said: list[str], version: str) -> None:
     raw = openflow.encode(command, VERSIONS[version])
     printer = ["ovs-ofctl", "--no-names", "ofp-print", raw.hex()]
     printed = subprocess.run(printer, capture_output=True, text=True, check=True, timeout=10)
@@ -252,6 +296,7 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.lists(
         st.builds(GoTo, st.integers(0, 254)),
         st.builds(ToController, number(2), st.booleans()),
         st.builds(FinTimeout, number(2)),
+        st.builds(ToGroup, number(2)),
         st.builds(Track, number(2), st.one_of(st.none(), st.integers(0, 254)), st.booleans()),
         st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), number(4)),
         st.builds(lambda zone, table, src: Track(zone, table, commit=True, src=src), number(2), st.just(7), number(4)),
@@ -284,6 +329,23 @@ COMMANDS = st.one_of(
     st.builds(FlushTracked, zone=number(2)),
     st.builds(SendPacket, data=st.binary(max_size=99), actions=ACTIONS, in_port=st.integers(0, 0xFEFF)),
 )
+
+
+CHOICES = st.one_of(
+    st.builds(
+        SetGroup,
+        group=number(2),
+        buckets=st.lists(ACTIONS, max_size=5).map(tuple),
+        by=st.sampled_from([None, "ip_src", "ip_dst"]),
+    ),
+    st.builds(DeleteGroups),
+)
+
+
+@pytest.mark.parametrize("version", WITH_GROUPS)
+@given(command=CHOICES)
+def test_every_group_is_read_back_as_it_was(version: str, command: Read) -> None:
+    assert Reader(VERSIONS[version]).read(openflow.encode(command, VERSIONS[version])) == command
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))

@@ -1,7 +1,7 @@
 """A switch in memory: takes the balancer's commands, or their OpenFlow bytes, and says where a packet leaves.
 
 It does what Open vSwitch does with the few things our rules use (OpenFlow 1.3.5 section 6.4; ovs-actions(7)): tables
-walked by resubmission, priorities, masks, set-field, idle time-outs, fin_timeout, copies to the controller, ct.
+walked by resubmission, priorities, masks, set-field, idle time-outs, fin_timeout, copies to the controller, ct, groups.
 Rule: what a switch would refuse or decide by chance (equal priorities that overlap and differ) raises.
 """
 
@@ -9,17 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from helpers import frames
 from helpers.openflow_reader import NEEDS, Reader
 from helpers.tracker import Tracked, Tracker
 from lab.balancer import rules
-from lab.balancer.rules import AddRule, AskRules, Command, DeleteRules, FlushTracked, Note, SendPacket
+from lab.balancer.rules import (
+    AddRule,
+    AskRules,
+    Command,
+    DeleteGroups,
+    DeleteRules,
+    FlushTracked,
+    Note,
+    SendPacket,
+    SetGroup,
+)
 from lab.engines import openflow
 
 TABLES = len(rules.Table)
 IDLE, DELETED = 0, 2  # reasons of a flow-removed
-VERSIONS: Mapping[str, int | None] = {"command": None, "1.0": openflow.OF10, "1.3": openflow.OF13}
+VERSIONS: Mapping[str, int | None] = {
+    "command": None,
+    "1.0": openflow.OF10,
+    "1.3": openflow.OF13,
+    "1.5": openflow.OF15,
+}
 
 MatchKey = frozenset[tuple[str, int, int]]  # field, value, mask
 
@@ -81,7 +97,7 @@ class Way:
 
 @dataclass
 class ModelSwitch:
-    """`speaks`: "command", "1.0" or "1.3". What it has to tell the controller waits in `messages`."""
+    """`speaks`: a key of VERSIONS. What it has to tell the controller waits in `messages`."""
 
     ports: Sequence[int]
     speaks: str = "command"
@@ -90,6 +106,7 @@ class ModelSwitch:
     down: set[int] = field(default_factory=set)
     flow_mods: int = 0
     tracker: Tracker = field(default_factory=Tracker)
+    groups: dict[int, SetGroup] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tables: list[dict[tuple[int, MatchKey], Rule]] = [{} for _ in range(TABLES)]
@@ -106,6 +123,7 @@ class ModelSwitch:
             assert self._reader.read(greeting) is None
         if wiped:
             self._tables = [{} for _ in range(TABLES)]
+            self.groups.clear()
             self.tracker.flush()
 
     def do(self, command: Command) -> list[tuple[int, bytes]]:
@@ -123,6 +141,10 @@ class ModelSwitch:
             self.messages.append(Found([rule.cookie for rule in self.rules(command.table)]))
         elif isinstance(command, FlushTracked):
             self.tracker.flush(command.zone)
+        elif isinstance(command, SetGroup):
+            self._set_group(command)
+        elif isinstance(command, DeleteGroups):
+            self._delete_groups()
         elif isinstance(command, AddRule):
             self.flow_mods += 1
             self._add(command)
@@ -166,6 +188,9 @@ class ModelSwitch:
     def _add(self, command: AddRule) -> None:
         match = _key(command.match)
         _check(command)
+        for action in command.actions:
+            if isinstance(action, rules.ToGroup) and action.group not in self.groups:
+                raise Refused(f"a rule that leads to group {action.group}, which isn't there")
         table = self._tables[command.table]
         for (priority, other), rule in table.items():
             same_place = priority == command.priority and other != match
@@ -191,6 +216,28 @@ class ModelSwitch:
                 owned = rule.cookie & command.cookie_mask == command.cookie & command.cookie_mask
                 if exact and owned and _within(rule.match, match):
                     self._remove(table, key, DELETED)
+
+    def _set_group(self, command: SetGroup) -> None:
+        for bucket in command.buckets:
+            if len(bucket) > 1 and any(isinstance(action, rules.Track) for action in bucket):
+                raise Refused("a bucket with a ct and another action: one of them would be dropped")
+        self.groups[command.group] = command
+
+    def _delete_groups(self) -> None:
+        self.groups.clear()
+        for table in self._tables:
+            for key, rule in list(table.items()):
+                if any(isinstance(action, rules.ToGroup) for action in rule.actions):
+                    self._remove(table, key, DELETED)
+
+    def _bucket(self, group: int, frame: bytes) -> rules.Actions:
+        """Which bucket a packet gets; the same one for every packet with the same hashed fields."""
+        chosen, seen = self.groups[group], frames.fields(frame)
+        if not chosen.buckets:
+            return ()
+        names = (chosen.by,) if chosen.by else ("ip_src", "ip_dst", "tcp_src", "tcp_dst")
+        text = repr([seen.get(name) for name in names]).encode()
+        return chosen.buckets[int.from_bytes(blake2b(text, digest_size=4).digest(), "big") % len(chosen.buckets)]
 
     def _remove(self, table: dict[tuple[int, MatchKey], Rule], key: tuple[int, MatchKey], reason: int) -> None:
         rule = table.pop(key)
@@ -233,6 +280,8 @@ class ModelSwitch:
                 self.messages.append(PacketIn(way.in_port, 0 if action.learn else 1, way.frame[: action.max_len]))
             elif isinstance(action, rules.Track):
                 self._track(action, way)
+            elif isinstance(action, rules.ToGroup):
+                self._run(self._bucket(action.group, way.frame), replace(way))  # what a bucket changes stays in it
             elif not isinstance(action, (rules.FinTimeout, rules.Examine)):
                 raise Refused(f"unknown action {action!r}")
 

@@ -1,4 +1,4 @@
-"""Reads what `lab.engines.openflow` writes: OpenFlow 1.0 and 1.3 bytes back into commands, as a switch would.
+"""Reads what `lab.engines.openflow` writes: OpenFlow 1.0, 1.3 and 1.5 bytes back into commands, as a switch would.
 
 Written from the specifications and Open vSwitch's nicira-ext.h, not from the encoder. Rule: a message that a switch
 would refuse raises BadMessage; nothing is skipped.
@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from lab.balancer import rules
-from lab.balancer.rules import AddRule, AskRules, DeleteRules, FlushTracked, SendPacket
+from lab.balancer.rules import AddRule, AskRules, DeleteGroups, DeleteRules, FlushTracked, SendPacket, SetGroup
 
-Read = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked
+Read = AddRule | DeleteRules | SendPacket | AskRules | FlushTracked | SetGroup | DeleteGroups
 
 NICIRA = 0x2320
 FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
@@ -70,7 +70,7 @@ class Reader:
 
     def __init__(self, version: int) -> None:
         self._version = version
-        self._tables = version == 4
+        self._tables = version != 1
 
     def read(self, message: bytes) -> Read | None:
         """One whole message; None: it changes nothing in the tables."""
@@ -80,15 +80,19 @@ class Reader:
         body = message[8:]
         if version == 1:
             return {4: self._vendor, 13: self._packet_out_10, 16: ask_rules_10}[kind](body)
-        return {4: self._vendor, 14: self._flow_mod_13, 13: self._packet_out_13, 18: ask_rules_13}[kind](body)
+        packet_out = self._packet_out_13 if version == 4 else self._packet_out_15
+        known = {4: self._vendor, 14: self._flow_mod_13, 13: packet_out, 18: ask_rules_13}
+        return {**known, **({15: self._group_mod} if version == 6 else {})}[kind](body)
 
-    def _vendor(self, body: bytes) -> AddRule | DeleteRules | FlushTracked | None:
+    def _vendor(self, body: bytes) -> Read | None:
         vendor, subtype = struct.unpack_from("!II", body)
         need(vendor == NICIRA, f"vendor {vendor:#x}")
         if subtype == 29:  # NXT_CT_FLUSH_ZONE
             need(len(body) == 16 and not any(body[8:14]), "zeros before the zone")
             return FlushTracked(zone=int.from_bytes(body[14:], "big"))
         need(self._version == 1, f"vendor message {subtype}")
+        if subtype == 31:  # NXT_GROUP_MOD
+            return self._group_mod(body[8:])
         if subtype == 15:  # NXT_FLOW_MOD_TABLE_ID
             need(len(body) == 16, "size of flow_mod_table_id")
             self._tables = body[8] == 1
@@ -117,7 +121,7 @@ class Reader:
         if rest:
             instruction, length = struct.unpack_from("!HH", rest)
             need((instruction, length) == (4, len(rest)), "exactly one instruction, apply-actions")
-            actions = read_actions(rest[8:], 4)
+            actions = read_actions(rest[8:], self._version)
         return flow_mod((table, command, cookie, mask, idle, priority, flags), match, actions)
 
     def _packet_out_10(self, body: bytes) -> SendPacket:
@@ -127,6 +131,21 @@ class Reader:
     def _packet_out_13(self, body: bytes) -> SendPacket:
         buffer, in_port, size = struct.unpack_from("!IIH6x", body)
         return self._packet_out(body, 16, buffer, 0 if in_port == 0xFFFFFFFD else in_port, size)
+
+    def _packet_out_15(self, body: bytes) -> SendPacket:
+        buffer, size, kind, length, oxm, in_port = struct.unpack_from("!IHxxHHII4x", body)
+        need((kind, length, oxm) == (1, 12, 0x80000004), "a match of the port alone")
+        return self._packet_out(body, 24, buffer, 0 if in_port == 0xFFFFFFFD else in_port, size)
+
+    def _group_mod(self, body: bytes) -> SetGroup | DeleteGroups:
+        command, kind, group, size, bucket = struct.unpack_from("!HBxIHxxI", body)
+        need((kind, bucket) == (1, 0xFFFFFFFF), "a select group, all its buckets")
+        if command == 2:
+            need((group, size, len(body)) == (0xFFFFFFFC, 0, 16), "all groups")
+            return DeleteGroups()
+        need(command == 0x8000 and group < 0xFFFFFF00, "a group to add or to change")
+        buckets = read_buckets(body[16 : 16 + size], self._version)
+        return SetGroup(group=group, buckets=buckets, by=read_selection(body[16 + size :]))
 
     def _packet_out(self, body: bytes, start: int, buffer: int, in_port: int, size: int) -> SendPacket:
         need(buffer == 0xFFFFFFFF and in_port < 0xFF00, "buffer or port")
@@ -190,14 +209,64 @@ def read_match(data: bytes) -> dict[str, int | tuple[int, int]]:
     return match
 
 
+def read_buckets(data: bytes, version: int) -> tuple[rules.Actions, ...]:
+    """Numbered from 0, each of weight 1."""
+    buckets: list[rules.Actions] = []
+    while data:
+        size, actions_size, number = struct.unpack_from("!HHI", data)
+        need(number == len(buckets) and size == 16 + actions_size, "a bucket's number or size")
+        need(data[8 + actions_size : size] == bytes.fromhex("0000000800010000"), "a weight of 1")
+        buckets.append(read_actions(data[8 : 8 + actions_size], version))
+        data = data[size:]
+    return tuple(buckets)
+
+
+def read_selection(data: bytes) -> str | None:
+    """Netronome's property: the field that is hashed, or None for dp_hash."""
+    kind, size, vendor, what, zero, method, parameter = struct.unpack_from("!HHIII16sQ", data)
+    need((kind, vendor, what, zero) == (0xFFFF, 0x154D, 1, 0), "a selection method")
+    need(len(data) == (size + 7) // 8 * 8 and not any(data[size:]), "a padded property")
+    fields = list(whole_fields(data[40:size]))
+    if method.rstrip(b"\0") == b"dp_hash":
+        need(parameter == 1 << 32 and not fields, "a symmetric hash, of no fields")
+        return None
+    need(method.rstrip(b"\0") == b"hash" and not parameter, "a method")
+    need(len(fields) == 2 and fields[0] == "eth_type", "one field, and what it needs")
+    return fields[1]
+
+
+def whole_fields(data: bytes) -> Iterator[str]:
+    while data:
+        name, size = _whole_field(int.from_bytes(data[:4], "big"))
+        need(data[4 : 4 + size] == bytes([0xFF]) * size, f"all of {name}")
+        yield name
+        data = data[4 + size :]
+
+
 def read_actions(data: bytes, version: int) -> rules.Actions:
     actions: list[rules.Action] = []
     while data:
         kind, length = struct.unpack_from("!HH", data)
         need(length >= 8 and length % 8 == 0 and length <= len(data), f"an action of {length} bytes")
         body, data = data[4:length], data[length:]
-        actions.append(_output(body, version) if kind == 0 else _nicira(kind, body))
+        actions.append(_action(kind, body, version))
     return tuple(actions)
+
+
+def _action(kind: int, body: bytes, version: int) -> rules.Action:
+    if kind == 0:
+        return _output(body, version)
+    if kind == 22 and version != 1:
+        need(len(body) == 4, "size of group")
+        return rules.ToGroup(int.from_bytes(body, "big"))
+    if kind == 25 and version == 6:
+        name, size = _whole_field(int.from_bytes(body[:4], "big"))
+        need(not any(body[4 + size :]), "padding of set-field")
+        return rules.SetField(name, int.from_bytes(body[4 : 4 + size], "big"))
+    if kind == 28 and version == 6:
+        bits, from_bit, to_bit, source, target, padding = struct.unpack("!HHH2xIII", body)
+        return _examine(bits, from_bit, to_bit, source, target + padding)
+    return _nicira(kind, body, version)
 
 
 def _output(body: bytes, version: int) -> rules.Output:
@@ -211,12 +280,15 @@ def _output(body: bytes, version: int) -> rules.Output:
     return rules.Output(special.get(port, port))
 
 
-def _nicira(kind: int, body: bytes) -> rules.Action:
+def _nicira(kind: int, body: bytes, version: int) -> rules.Action:
     need(kind == 0xFFFF, f"action {kind}")
     vendor, subtype = struct.unpack_from("!IH", body)
     need(vendor == NICIRA, f"vendor {vendor:#x}")
     rest = body[6:]
-    if subtype == 7:  # NXAST_REG_LOAD
+    if subtype == 40 and version == 1:
+        need(len(rest) == 6 and not any(rest[:2]), "size of group")
+        return rules.ToGroup(int.from_bytes(rest[2:], "big"))
+    if subtype == 7 and version != 6:  # NXAST_REG_LOAD
         offset_bits, header, value = struct.unpack("!HIQ", rest)
         name, size = _whole_field(header)
         need(offset_bits == size * 8 - 1, f"all bits of {name}")
@@ -235,8 +307,11 @@ def _nicira(kind: int, body: bytes) -> rules.Action:
         return rules.FinTimeout(idle)
     if subtype == 35:  # NXAST_CT
         return _track(rest)
-    need(subtype == 6, f"subtype {subtype}")  # NXAST_REG_MOVE
-    bits, from_bit, to_bit, source, target = struct.unpack("!HHHII", rest)
+    need(subtype == 6 and version != 6, f"subtype {subtype}")  # NXAST_REG_MOVE
+    return _examine(*struct.unpack("!HHHII", rest))
+
+
+def _examine(bits: int, from_bit: int, to_bit: int, source: int, target: int) -> rules.Examine:
     name, size = _whole_field(source)
     need((bits, from_bit, to_bit, _whole_field(target)) == (size * 8, 0, 0, ("reg0", 4)), "a move into reg0")
     return rules.Examine(name)
