@@ -42,6 +42,11 @@ class Assignment:
         self._watch = getattr(policy, "live_changed", None)
         self.pool_changed()
 
+    @property
+    def watches_live(self) -> bool:
+        """The policy goes by how many connections are live."""
+        return self._policy.watches_live
+
     def pool_changed(self) -> None:
         """Members came, went, changed their state or their share."""
         live = self.service.live()
@@ -99,7 +104,7 @@ class Assignment:
         return self._connections.rest(client * self._services + self._number, member)
 
     def end_live(self, member: Member) -> list[tuple[int, int]]:
-        """(client, its MAC) of the connections that a server which is gone leaves behind; they are live no more."""
+        """(client, its MAC) of a server's live connections, youngest first; they are live no more."""
         ended = self._connections.live_of(member)
         for key, _ in ended:
             self._connections.rest(key, member)

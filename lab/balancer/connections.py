@@ -88,8 +88,8 @@ class Connections:
         return True
 
     def live_of(self, member: Member) -> list[tuple[int, int]]:
-        """(key, client's MAC) of a server's live connections. Walks the table: for a server's death alone."""
-        entries = self._live.items()
+        """(key, client's MAC) of a server's live connections, youngest first. Walks the table: only for its end."""
+        entries = reversed(self._live.items())
         return [(key, e >> _MAC_SHIFT & _MAC_MASK) for key, e in entries if e >> _MEMBER_SHIFT == member.id]
 
     def rest_all(self) -> None:

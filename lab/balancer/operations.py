@@ -94,14 +94,16 @@ class Operations:
         assignment, member = self._find(service, server)
         if not self._apply(assignment, member, Order.DRAIN):
             return []
-        return self._drained(assignment, member) or [
-            _note(assignment, member, f"is draining: {_connections(member.live)} left")
-        ]
+        commands = self._mode.drain(assignment.service, member)
+        done = self._drained(assignment, member)
+        return [*commands, *(done or [_note(assignment, member, f"is draining{_left(assignment.service, member)}")])]
 
     def enable(self, service: str, server: str) -> list[Command]:
         """It gets new connections again."""
         assignment, member = self._find(service, server)
-        return [_note(assignment, member, "is enabled")] if self._apply(assignment, member, Order.ENABLE) else []
+        if not self._apply(assignment, member, Order.ENABLE):
+            return []
+        return [*self._mode.end_drain(member), _note(assignment, member, "is enabled")]
 
     def set_weight(self, service: str, server: str, weight: int) -> list[Command]:
         assignment, member = self._find(service, server)
@@ -129,7 +131,8 @@ class Operations:
         return {"services": {a.service.name: _service(a.service) for a in self._roster.assignments}}
 
     def describe_server(self, service: str, server: str) -> dict[str, Any]:
-        return {"service": service, "name": server, **_server(self._find(service, server)[1])}
+        assignment, member = self._find(service, server)
+        return {"service": service, "name": server, **_server(assignment.service, member)}
 
     # inside
 
@@ -142,7 +145,7 @@ class Operations:
         return True
 
     def _drained(self, assignment: Assignment, member: Member) -> list[Command]:
-        if member.live or not self._apply(assignment, member, Order.EMPTY):
+        if not self._mode.drained(member) or not self._apply(assignment, member, Order.EMPTY):
             return []
         return [_note(assignment, member, "is drained: no connection is left")]
 
@@ -204,17 +207,18 @@ def _what(member: Member) -> str:
     return f"{member.name} ({ipaddress.IPv4Address(member.ip)})"
 
 
-def _connections(count: int) -> str:
-    return f"{count} connection{'' if count == 1 else 's'}"
+def _left(service: Service, member: Member) -> str:
+    count = service.connections_of(member)
+    return "" if count is None else f": {count} connection{'' if count == 1 else 's'} left"
 
 
 def _service(service: Service) -> dict[str, Any]:
-    servers = {member.name: _server(member) for member in service.members}
+    servers = {member.name: _server(service, member) for member in service.members}
     ip = str(ipaddress.IPv4Address(service.ip))
     return {"ip": ip, "port": service.port, "policy": service.policy, "servers": servers}
 
 
-def _server(member: Member) -> dict[str, Any]:
+def _server(service: Service, member: Member) -> dict[str, Any]:
     return {
         "ip": str(ipaddress.IPv4Address(member.ip)),
         "weight": member.weight,
@@ -222,5 +226,5 @@ def _server(member: Member) -> dict[str, Any]:
         "admin": member.admin.value,
         "available": member.available,
         "hits": member.hits,
-        "live": member.live,
+        "live": service.connections_of(member),
     }

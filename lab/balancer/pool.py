@@ -23,7 +23,7 @@ class Member:
     health: Health
     mac: int = 0
     hits: int = 0  # new connections given to it
-    live: int = 0  # connections it has now: begun, and their rule isn't gone
+    live: int = 0  # connections it has now: begun, and not known to be over; see Service.live_known
     watch: Callable[[Member], None] | None = field(default=None, repr=False)  # told when `live` has changed: the policy
     admin: Admin = Admin.READY
     ramp: int = RAMP_FULL  # how far its slow start has come
@@ -63,6 +63,11 @@ class Service:
     mac: int
     policy: str
     members: list[Member] = field(default_factory=list)
+    live_known: bool = True  # the ends of its connections are told; else its members' `live` means nothing
+
+    def connections_of(self, member: Member) -> int | None:
+        """How many it has now; None: not known."""
+        return member.live if self.live_known else None
 
     def live(self) -> list[Member]:
         return [member for member in self.members if member.available]

@@ -41,6 +41,8 @@ class Cookie(IntEnum):
     FIXED = 1  # 60 bits: the configuration's fingerprint
     SOURCE = 2  # 48 bits: MAC
     DESTINATION = 3  # 48 bits: MAC
+    DRAIN = 4  # 12 bits: member; 48 bits: which of its rules
+    END = 5  # 12 bits: member
     # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
     CONNECTION = 8  # 12 bits: member; 48 bits: client's address and port
     DIRECT = 9  # 12 bits: member; 48 bits: client's address and port

@@ -115,6 +115,8 @@ def _health(now: Mapping[str, Any]) -> str:
 def _draining(now: Mapping[str, Any]) -> str:
     if now["admin"] == "maint":
         return "is drained: no connection is left"
+    if now["live"] is None:
+        return "is draining"
     return f"is draining: {now['live']} connection{'' if now['live'] == 1 else 's'} left"
 
 
@@ -130,9 +132,8 @@ def _show_tables(pools: Mapping[str, Any], stream: IO[str]) -> None:
         for heading in ("weight", "open", "served"):
             table.add_column(heading, justify="right", no_wrap=True)
         for server, now in pool["servers"].items():
-            table.add_row(
-                server, now["ip"], now["state"], _wanted(now), *(str(now[k]) for k in ("weight", "live", "hits"))
-            )
+            counts = ("-" if now[key] is None else str(now[key]) for key in ("weight", "live", "hits"))
+            table.add_row(server, now["ip"], now["state"], _wanted(now), *counts)
         title = f"{name}  {pool['ip']}:{pool['port']}  {pool['policy']}"
         console.print(f"{chr(10) if index else ''}{title}", markup=False, style="bold")
         console.print(table if pool["servers"] else "no servers")

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from lab import wire
 from lab.balancer.assignment import Assignment
 from lab.balancer.learning import LearningSwitch
-from lab.balancer.pool import Member
+from lab.balancer.pool import Member, Service
 from lab.balancer.rules import AddRule, Command, DeleteRules, Note
 from lab.engines import configuration, openflow, switch_errors
 from lab.engines.pool_control import PoolControl
@@ -140,8 +140,13 @@ class Switchboard:
                 "flow_mods_total": self._flow_mods,
                 "drops": self._balancer.drops(),
                 "switch_errors": dict(self._errors.counts),
-                "connections": self._balancer.connections.statistics(),
+                "connections": self._connection_table(),
             }
+
+    def _connection_table(self) -> dict[str, int | None]:
+        known = all(service.live_known for service in self._balancer.services)
+        table = self._balancer.connections.statistics()
+        return {**table, "live": table["live"] if known else None}
 
     def operations(self) -> dict[str, Callable[..., Any]]:
         """What the control socket offers."""
@@ -159,16 +164,16 @@ class Switchboard:
 
     def _service(self, assignment: Assignment) -> dict[str, Any]:
         service = assignment.service
-        servers = {member.name: self._server(member) for member in service.members}
+        servers = {member.name: self._server(service, member) for member in service.members}
         return {"policy": service.policy, "servers": servers, "policy_failures": assignment.failures()}
 
-    def _server(self, member: Member) -> dict[str, Any]:
+    def _server(self, service: Service, member: Member) -> dict[str, Any]:
         return {
             "state": member.health.state.value,
             "hits": member.hits,
             "admin": member.admin.value,
             "available": member.available,
-            "live": member.live,
+            "live": service.connections_of(member),
             "weight": member.weight,
             **self._balancer.checks.statistics(member, monotonic()),
         }

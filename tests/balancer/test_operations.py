@@ -67,20 +67,51 @@ def test_repeated_syn_of_a_draining_servers_connection_keeps_it(rig: Rig, pool: 
 
 
 def test_last_connections_end_is_told_once(rig: Rig, pool: Operations) -> None:
-    rig.member("h2").live = 1
+    assert servers(rig, (1000, 1001)) == "12"
     rig.obey(pool.drain(WEB, "h2"))
-    rig.advance(1)
-    assert "service0: h2 (10.0.0.2) is draining: 1 connection left" in said(rig)
-    assert pool.describe_server(WEB, "h2")["admin"] == "draining"
-    rig.member("h2").live = 0
-    rig.advance(1)
+    left = {"reactive": ": 1 connection left", "tracked": ""}[rig.mode]
+    assert said(rig)[-1] == f"service0: h2 (10.0.0.2) is draining{left}"
+    for _ in range(3):  # it goes on for longer than a silent one would be kept
+        rig.advance(rig.idle_timeout - 1)
+        rig.answer("h6", rig.data("h6", 1001))
+        assert pool.describe_server(WEB, "h2")["admin"] == "draining"
+    rig.close("h6", 1001)
+    rig.advance(rig.idle_timeout + 1)
     assert said(rig).count("service0: h2 (10.0.0.2) is drained: no connection is left") == 1
     assert pool.describe_server(WEB, "h2")["admin"] == "maint"
 
 
-def test_server_without_connections_is_drained_at_once(rig: Rig, pool: Operations) -> None:
+def test_server_without_connections_is_soon_drained(rig: Rig, pool: Operations) -> None:
     rig.obey(pool.drain(WEB, "h2"))
+    rig.advance({"reactive": 0.0, "tracked": rig.idle_timeout + 0.1}[rig.mode])
     assert said(rig)[-1] == "service0: h2 (10.0.0.2) is drained: no connection is left"
+
+
+def test_server_that_never_answered_is_drained_at_once(rig: Rig, pool: Operations) -> None:
+    rig.hosts["h3"].mute = True
+    add(rig, "h3")
+    rig.obey(pool.drain(WEB, "h3"))
+    assert pool.describe_server(WEB, "h3")["admin"] == "maint"
+
+
+def test_server_enabled_while_it_drains_is_not_told_to_be_drained(rig: Rig, pool: Operations) -> None:
+    rules = rig.switch.state()
+    rig.obey(pool.drain(WEB, "h1"))
+    rig.obey(pool.enable(WEB, "h1"))
+    rig.advance(2 * rig.idle_timeout)
+    assert pool.describe_server(WEB, "h1")["admin"] == "ready"
+    assert len([text for text in said(rig) if "is drained" in text]) == {"reactive": 1, "tracked": 0}[rig.mode]
+    assert rig.switch.state() == rules
+
+
+def test_switch_that_restarts_during_a_drain_still_tells_of_its_end(rig: Rig, pool: Operations) -> None:
+    assert servers(rig, (1000, 1001)) == "12"
+    rig.obey(pool.drain(WEB, "h2"))
+    rig.connect_switch(wiped=True)
+    assert rig.data("h6", 1001).server == "h2"
+    rig.close("h6", 1001)
+    rig.advance(rig.idle_timeout + 1)
+    assert pool.describe_server(WEB, "h2")["admin"] == "maint"
 
 
 def test_health_goes_on_while_a_server_is_drained(rig: Rig, pool: Operations) -> None:
@@ -216,6 +247,7 @@ def test_server_that_two_services_could_not_tell_apart_is_refused() -> None:
 def test_list_tells_state_and_administration_apart(rig: Rig, pool: Operations) -> None:
     rig.connect("h6", 1000)
     rig.obey(pool.drain(WEB, "h2"))
+    rig.advance(rig.idle_timeout + 1)
     web = pool.describe()["services"][WEB]
     assert {key: web[key] for key in ("ip", "port", "policy")} == {
         "ip": "10.0.1.1",

@@ -69,6 +69,18 @@ def test_server_is_changed_and_what_follows_is_said(
     assert capsys.readouterr().out == f"{said}\n"
 
 
+def test_open_connections_that_are_not_known_are_shown_as_a_dash(
+    agent: FakeAgent, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.pools["web"]["servers"]["h2"]["live"] = None
+    assert main(["pool"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["h2", "10.0.0.2", "up", "ready", "1", "-", "20"]
+    draining = {"service": "web", "name": "h2", "admin": "draining", "live": None}
+    monkeypatch.setattr(agent, "change_pool", lambda *_: draining)
+    assert main(["pool", "drain", "h2"]) == 0
+    assert capsys.readouterr().out == "web: h2 is draining\n"
+
+
 def test_drained_server_without_connections_is_said_to_be_drained(
     agent: FakeAgent, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

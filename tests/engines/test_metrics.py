@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -69,6 +70,13 @@ def test_servers_are_told_apart_with_their_states(statistics: dict[str, Any]) ->
     assert [of("server_probes_total", "web", "h1", r) for r in ("answered", "failed", "late")] == [0, 0, 0]
     assert of("server_flaps_total", "web", "h1") == 0
     assert of("server_weight", "web", "h1") == 1
+
+
+def test_live_connections_that_are_not_known_have_no_sample(config: wire.Controller) -> None:
+    board = Switchboard(dataclasses.replace(config, mode="tracked"))
+    names = {name for name, _ in samples(board.statistics())}
+    assert "balance_lab_server_connections_total" in names
+    assert "balance_lab_server_live_connections" not in names
 
 
 def test_engine_is_counted_too(statistics: dict[str, Any]) -> None:

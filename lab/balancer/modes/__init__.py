@@ -31,6 +31,15 @@ class Mode(Protocol):
     def member_removed(self, service: Service, member: Member) -> list[Command]:
         """The member has left the pool: none of its rules may stay. Sent again at each reconnection."""
 
+    def drain(self, service: Service, member: Member) -> list[Command]:
+        """The member gets no new connections from now on: what will tell that its last one has ended."""
+
+    def drained(self, member: Member) -> bool:
+        """Whether a draining member has no connection left."""
+
+    def end_drain(self, member: Member) -> list[Command]:
+        """The member may get new connections again."""
+
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """The member is down or has another MAC: no packet may follow its connections' old rules."""
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from lab.balancer import packets
 from lab.balancer.packets import Kind, Packet
 from lab.balancer.pool import Service
-from lab.balancer.rules import GoTo, SendPacket, Table
+from lab.balancer.rules import Actions, GoTo, SendPacket, Table
 
 
 def nudge(service: Service, client: int, mac: int) -> SendPacket:
     """A packet in the service's name to `client` (address << 16 | port) at `mac`; what it answers is then reset."""
+    return nudge_through(service, service.ip, client, mac, (GoTo(Table.DESTINATION),))
+
+
+def nudge_through(service: Service, ip: int, client: int, mac: int, actions: Actions) -> SendPacket:
+    """The same from the address `ip`, which `actions` turn into the service's."""
     sender = Packet(
         Kind.TCP,
         eth_src=mac,
         eth_dst=service.mac,
         ip_src=client >> 16,
-        ip_dst=service.ip,
+        ip_dst=ip,
         src_port=client & 0xFFFF,
         dst_port=service.port,
     )
-    return SendPacket(data=packets.nudge(sender), actions=(GoTo(Table.DESTINATION),))
+    return SendPacket(data=packets.nudge(sender), actions=actions)

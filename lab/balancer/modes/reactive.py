@@ -116,6 +116,15 @@ class Reactive:
             DeleteRules(table=opening.table, match=opening.match, priority=opening.priority),
         ]
 
+    def drain(self, service: Service, member: Member) -> list[Command]:
+        return []  # a connection's rule tells of its end
+
+    def drained(self, member: Member) -> bool:
+        return not member.live
+
+    def end_drain(self, member: Member) -> list[Command]:
+        return []
+
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         cookie = member_cookie(Cookie.CONNECTION, member.id)
         return [DeleteRules(cookie=cookie, cookie_mask=COOKIE_MEMBER_MASK, table=Table.SERVICE)]

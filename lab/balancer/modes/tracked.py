@@ -9,8 +9,9 @@ and the controller's death breaks none. A packet's way, after the SERVICE table 
     REPLY_TRACKED   the service's address: the service's MAC; else (a direct call of the server) as it is
     HAIRPIN…        a server that calls the service: its own answers need a second translation, in a zone of their own
 
-The ends of connections (a server's FIN or RST, a client's RST) are shown to the controller, as a copy:
-the only way to know which are live, for draining a server and for policies that go by it, short of asking the tracker.
+Only for a policy that goes by live connections, their ends (a server's FIN or RST, a client's RST) are shown to the
+controller, as a copy: a second packet-in per connection that the others don't pay for. That a draining server has no
+connection left is told by a rule for its connections' packets, with an idle time-out: once it is gone, so are they.
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
 Rule of this module: nothing but a SYN gets a server it didn't have.
@@ -25,7 +26,7 @@ from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
-from lab.balancer.modes.nudging import nudge
+from lab.balancer.modes.nudging import nudge_through
 from lab.balancer.packets import ACK, ETH_IPV4, FIN, PROTO_TCP, RST, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
@@ -45,6 +46,8 @@ from lab.balancer.rules import (
     Table,
     ToController,
     Track,
+    cookie_kind,
+    cookie_member,
     fixed_cookie,
     member_cookie,
 )
@@ -66,12 +69,16 @@ class Tracked:
         self._assignments = assignments
         self._by_address = {(a.service.ip, a.service.port): a for a in assignments}
         self._counters = counters
-        self._waiting: deque[tuple[Service, int, int]] = deque()  # clients to be nudged, and their MACs
+        self._idle_timeout = idle_timeout
+        self._waiting: deque[tuple[Service, int, int, int]] = deque()  # server's address, client to be nudged, its MAC
+        self._draining: set[int] = set()  # cookies of the DRAIN rules that haven't idled out
+        for assignment in assignments:
+            assignment.service.live_known = assignment.watches_live
 
     def fixed_rules(self) -> list[Command]:
         return [
             *(rule for a in self._assignments for rule in _service_rules(a.service)),
-            *(rule for a in self._assignments for rule in _end_rules(a.service)),
+            *(rule for a in self._assignments if a.watches_live for rule in _end_rules(a.service)),
             _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
             _rule(Table.CLIENT_TRACKED, 0, {}, ()),
@@ -88,17 +95,16 @@ class Tracked:
         answer = _tcp(ip_src=member.ip, tcp_src=service.port)
         to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
         to_itself = (SetField("eth_src", service.mac), SetField("eth_dst", member.mac), Output(IN_PORT))
-        there = (SetField("eth_dst", member.mac), *_ON) if not member.down else _TO_CONTROLLER
-        again = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
-        aborted = {**to_member, "tcp_flags": (RST, RST)}
-        ending = (*_TO_CONTROLLER, *there) if not member.down else _TO_CONTROLLER
+        there, again = _to_server(member)
+        draining = [rule for rule in self._drain_rules(service, member) if rule.cookie in self._draining]
         return [
-            _rule(Table.CLIENT_TRACKED, 15, aborted, ending, cookie),
+            *self._abort_rules(service, member),
+            *draining,
             _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
             _rule(Table.SERVICE, 95, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
             _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
             _rule(Table.CLIENT_TRACKED, 10, to_member, there, cookie),
-            _rule(Table.CLIENT_TRACKED, 20, itself, (again,) if not member.down else _TO_CONTROLLER, cookie),
+            _rule(Table.CLIENT_TRACKED, 20, itself, again, cookie),
             _rule(Table.HAIRPIN, 10, answer, (Track(HAIRPIN_ZONE, Table.HAIRPIN_BACK),), cookie),
             _rule(Table.HAIRPIN_TRACKED, 10, to_member, to_itself, cookie),
             _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_src=service.ip, ip_dst=member.ip), to_itself, cookie),
@@ -111,11 +117,26 @@ class Tracked:
         """Its connections' packets find no rule behind the tracker and come to the controller: see `stray`."""
         # a server of several services has rules that look at its address alone, in the name of one of its members
         others = [(a.service, m) for a in self._assignments for m in a.service.members if m.ip == member.ip and m.mac]
+        self._draining -= {cookie for cookie in self._draining if cookie_member(cookie) == member.id}
         return [
-            DeleteRules(cookie=member_cookie(Cookie.MEMBER, member.id), cookie_mask=COOKIE_MEMBER_MASK),
+            *(_delete(kind, member) for kind in (Cookie.MEMBER, Cookie.DRAIN, Cookie.END)),
             *(rule for of in others for rule in self.member_rules(*of)),
             *self._nudge_clients(service, member),
         ]
+
+    def drain(self, service: Service, member: Member) -> list[Command]:
+        if not member.mac:
+            return []  # no connection ever got to it
+        rules = self._drain_rules(service, member)
+        self._draining |= {rule.cookie for rule in rules}
+        return list(rules)
+
+    def drained(self, member: Member) -> bool:
+        return not any(cookie_member(cookie) == member.id for cookie in self._draining)
+
+    def end_drain(self, member: Member) -> list[Command]:
+        self._draining -= {cookie for cookie in self._draining if cookie_member(cookie) == member.id}
+        return [_delete(Cookie.DRAIN, member)]
 
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
@@ -161,18 +182,54 @@ class Tracked:
         return [SendPacket(data=packets.reset(packet), actions=(Track(ZONE, Table.REPLY_TRACKED),))]
 
     def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
+        """A draining server's connections have been silent for the idle time-out: they count as ended."""
+        if cookie_kind(cookie) == Cookie.DRAIN and not deleted:
+            self._draining.discard(cookie)
+            for assignment in self._assignments:
+                for member in assignment.service.members:
+                    if member.id == cookie_member(cookie) and self.drained(member):
+                        assignment.end_live(member)
         return []
 
     def tick(self, now: float) -> list[Command]:
-        """The next of the clients that are to be made to speak."""
+        """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
         now_due = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
-        return [nudge(service, client, mac) for service, client, mac in now_due]
+        through = (Track(ZONE, Table.REPLY_TRACKED),)
+        return [nudge_through(service, server, client, mac, through) for service, server, client, mac in now_due]
 
     def _nudge_clients(self, service: Service, member: Member) -> list[Command]:
         """Those that wait for an answer of a server that is gone; all but the first some by and by."""
         ended = self._by_address[service.ip, service.port].end_live(member)
-        self._waiting += [(service, client, mac) for client, mac in ended]
+        self._waiting += [(service, member.ip, client, mac) for client, mac in ended]
         return self.tick(0.0)
+
+    def _abort_rules(self, service: Service, member: Member) -> list[AddRule]:
+        """A client's RST goes on, and a copy to the controller."""
+        if not self._by_address[service.ip, service.port].watches_live:
+            return []
+        there, _ = _to_server(member)
+        aborted = {**_tcp(ip_dst=member.ip, tcp_dst=service.port), "tcp_flags": (RST, RST)}
+        ending = (*_TO_CONTROLLER, *there) if not member.down else _TO_CONTROLLER
+        return [_rule(Table.CLIENT_TRACKED, 15, aborted, ending, member_cookie(Cookie.END, member.id))]
+
+    def _drain_rules(self, service: Service, member: Member) -> list[AddRule]:
+        """Its clients' packets go their usual way, by rules that leave once there are none. Those of clients, since all
+        that an end says the other one acknowledges, and here it is known by the translated address whose they are."""
+        there, again = _to_server(member)
+        to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
+        watched = ((12, to_member, there), (22, {**to_member, "ip_src": member.ip}, again))
+        return [
+            AddRule(
+                table=Table.CLIENT_TRACKED,
+                priority=priority,
+                match=match,
+                actions=actions,
+                cookie=member_cookie(Cookie.DRAIN, member.id, which),
+                idle_timeout=self._idle_timeout,
+                notify=True,
+            )
+            for which, (priority, match, actions) in enumerate(watched)
+        ]
 
     def start_clean(self) -> list[Command]:
         return [FlushTracked(zone=ZONE), FlushTracked(zone=HAIRPIN_ZONE)]
@@ -182,6 +239,7 @@ class Tracked:
         return []
 
     def _ended(self, service: Service, client: int) -> None:
+        self._counters.packet_ins += 1
         assignment = self._by_address[service.ip, service.port]
         member = assignment.server_of(client)
         if member is not None:
@@ -190,6 +248,17 @@ class Tracked:
     def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
         self._counters.drops[drop] += 1
         return [] if packet.flags & RST else [SendPacket(data=packets.reset(packet), actions=_ON)]
+
+
+def _to_server(member: Member) -> tuple[Actions, Actions]:
+    """A tracked packet's way to a server from others, and from itself."""
+    if member.down:
+        return _TO_CONTROLLER, _TO_CONTROLLER
+    return (SetField("eth_dst", member.mac), *_ON), (Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED),)
+
+
+def _delete(kind: Cookie, member: Member) -> DeleteRules:
+    return DeleteRules(cookie=member_cookie(kind, member.id), cookie_mask=COOKIE_MEMBER_MASK)
 
 
 def _service_rules(service: Service) -> list[Command]:

@@ -16,6 +16,8 @@ from lab.balancer.pool import Member
 
 
 class LeastConnections:
+    watches_live = True
+
     def __init__(self, rng: random.Random) -> None:
         self._load: dict[int, float] = {}  # by member's id
         self._buckets: dict[float, OrderedDict[int, Member]] = {}  # who came into a load first is first

@@ -22,6 +22,7 @@ from lab.balancer.pool import Member
 # name → its parameters behind self; what is called with them must be possible
 REQUIRED: Final[Mapping[str, str]] = {"pool_changed": "live", "choose": "client_ip"}
 OPTIONAL: Final[Mapping[str, str]] = {"live_changed": "member"}
+FLAG: Final = "watches_live"  # unless it says no, it does: nothing else shows that `choose` reads `live`
 TRIAL_CLIENTS: Final = (0x0A000003, 0x0A000004, 0x0A000003)
 
 
@@ -60,6 +61,7 @@ def load(plugin: Plugin) -> Callable[[random.Random], Any]:
         _check_method(plugin, cls, method, parameter, required=True)
     for method, parameter in OPTIONAL.items():
         _check_method(plugin, cls, method, parameter, required=False)
+    _check_flag(plugin, cls)
     _try(plugin, cls)
     return cls
 
@@ -101,6 +103,15 @@ def _check_method(plugin: Plugin, cls: type, method: str, parameter: str, *, req
         raise PluginError(text) from None
 
 
+def _check_flag(plugin: Plugin, cls: type) -> None:
+    found = getattr(cls, FLAG, True)
+    if not isinstance(found, bool):
+        raise PluginError(f"{plugin.file}: {cls.__name__}.{FLAG} must be True or False, not {_show(found)}")
+    if not found and getattr(cls, "live_changed", None) is not None:
+        text = f"{cls.__name__} has live_changed, so it can't be with {FLAG} = False; leave one of them out"
+        raise PluginError(f"{plugin.file}: {text}")
+
+
 def _try(plugin: Plugin, cls: type) -> None:
     """A short life with two servers, then one: what is plainly wrong shows before anything is started."""
     pool = [
@@ -133,6 +144,7 @@ class Guarded:
         except (Exception, SystemExit) as error:
             text = f"{plugin.file}: {plugin.class_name}(rng) can't be made: {_what(error, plugin.file)}"
             raise PluginError(text) from error
+        self.watches_live: bool = getattr(cls, FLAG, True)
         wants = getattr(self._policy, "live_changed", None) is not None
         self.live_changed: Callable[[Member], None] | None = self._tell if wants else None
 

@@ -13,7 +13,12 @@ from lab.balancer.pool import Member
 
 class Policy(Protocol):
     """A policy is made with the balancer's source of chance, a `random.Random`. One that also has a method
-    `live_changed(member)` is told whenever a member's `live` has changed, be the member up or not."""
+    `live_changed(member)` is told whenever a member's `live` has changed, be the member up or not.
+
+    watches_live: whether it goes by `live`. Where not, tracked mode doesn't count live connections, and saves the
+    packet-in that shows a connection's end. A plug-in that doesn't say is taken to watch them."""
+
+    watches_live: bool
 
     def pool_changed(self, live: Sequence[Member]) -> None:
         """`live`: the members that may be chosen from now on, in the pool's order; perhaps none. Also called when a

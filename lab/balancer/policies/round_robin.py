@@ -11,6 +11,8 @@ from lab.balancer.pool import Member
 class RoundRobin:
     """Exact turns, in the order of new connections. A change of the pool goes on behind the member that was last."""
 
+    watches_live = False
+
     def __init__(self, rng: random.Random) -> None:
         self._live: Sequence[Member] = ()
         self._next = 0

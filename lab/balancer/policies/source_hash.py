@@ -72,6 +72,8 @@ def place_of(client_ip: int, size: int) -> int:
 class SourceHash:
     """The table is built when it is first needed after a change, so that servers that come up together cost one."""
 
+    watches_live = False
+
     def __init__(self, rng: random.Random, size: int = DEFAULT_SIZE) -> None:
         check_size(size)
         self._size = size

@@ -32,6 +32,8 @@ def columns(shares: Sequence[int]) -> list[tuple[float, int]]:
 class Random:
     """Draws from the balancer's own source of chance, so that a seed repeats a run."""
 
+    watches_live = False
+
     def __init__(self, rng: random.Random) -> None:
         self._draw = rng.random
         self._columns: list[tuple[float, Member, Member]] = []

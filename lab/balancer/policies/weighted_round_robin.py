@@ -42,6 +42,8 @@ def turns(shares: Sequence[int]) -> Iterator[int]:
 class WeightedRoundRobin:
     """Replays the cycle of turns once it is known, so that a choice costs the same for 2 servers and for 1,000."""
 
+    watches_live = False
+
     def __init__(self, rng: random.Random) -> None:
         self._pool: list[tuple[Member, int]] = []
         self._turns: Iterator[int] = iter(())

@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # for the type checker only: the balancer gives the members, 
 
 
 class EvenOdd:
+    watches_live = True  # it goes by `live`, as is supposed of a policy that doesn't say; False: tracked mode need not
+    # show the controller the end of each connection, and what `live` says there has no meaning
+
     def __init__(self, rng: random.Random) -> None:
         """`rng` is the balancer's only source of chance: who draws from it repeats a run with its seed."""
         self._halves: list[Sequence[Member]] = []
@@ -29,7 +32,3 @@ class EvenOdd:
         """The server of the next new connection: one of those in `live`. Not called while there is none."""
         half = self._halves[client_ip % 2 % len(self._halves)]
         return min(half, key=lambda member: member.live)
-
-    def live_changed(self, member: Member) -> None:
-        """`member.live` has just changed. To be left out by a policy that doesn't go by `live`: in tracked mode, having
-        it is what makes the switch show the ends of connections."""

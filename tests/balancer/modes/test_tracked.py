@@ -21,15 +21,88 @@ def mode() -> str:
     return "tracked"
 
 
-def test_one_connection_costs_one_packet_in_one_at_its_end_and_no_flow_mod(rig: Rig) -> None:
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("abort", [True, False])
+def test_one_connection_costs_one_packet_in_one_packet_out_and_no_flow_mod(
+    make_rig: MakeRig, policy: str, abort: bool
+) -> None:
+    """And a packet-in more at its end, where the policy goes by what is live."""
+    rig = make_rig(services=[Service(policy=policy)])
     rig.connect("h3", 40001)  # h3 and the servers are known from now on
-    packet_ins, flow_mods, rules = rig.packet_ins, rig.switch.flow_mods, rig.switch.state()
+    packet_ins, flow_mods, rules, sent = rig.packet_ins, rig.switch.flow_mods, rig.switch.state(), len(rig.commands)
     for n in range(10):
         rig.connect("h3", 50000 + n)
-        rig.close("h3", 50000 + n)
-    assert rig.packet_ins - packet_ins == 20
+        if abort:
+            rig.rst("h3", 50000 + n)
+        else:
+            rig.close("h3", 50000 + n)
+    watched = policy == "least_connections"
+    assert rig.packet_ins - packet_ins == (20 if watched else 10)
+    assert len(rig.commands) - sent == 10
+    assert sum(rig.member(name).live for name in ("h1", "h2")) == 1 or not watched
     assert (rig.switch.flow_mods, rig.switch.state()) == (flow_mods, rules)
-    assert (rig.balancer.counters.packet_ins, rig.balancer.counters.flow_mods) == (11, 0)
+    assert (rig.balancer.counters.packet_ins, rig.balancer.counters.flow_mods) == (21 if watched else 11, 0)
+
+
+def test_only_where_it_is_known_it_is_said_how_many_connections_are_live(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(), Service("10.0.1.2", ["h4"], policy="least_connections")])
+    rig.connect("h3", 40001, service=0)
+    rig.connect("h3", 40001, service=1)
+    services = rig.balancer.pool.describe()["services"]
+    assert services["service0"]["servers"]["h1"]["live"] is None
+    assert services["service1"]["servers"]["h4"]["live"] == 1
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "least_connections"])
+def test_drained_servers_silent_connections_count_as_ended_and_still_work(make_rig: MakeRig, policy: str) -> None:
+    rig = make_rig(services=[Service(policy=policy)])
+    assert [rig.connect("h3", 40001), rig.connect("h3", 40002)] == ["h1", "h2"]
+    rig.obey(rig.balancer.pool.drain("service0", "h2"))
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.balancer.pool.describe_server("service0", "h2")["admin"] == "maint"
+    assert (rig.member("h1").live, rig.member("h2").live) == (1, 0)
+    assert rig.data("h3", 40002).server == "h2"
+    assert not rig.switch.of_kind(Cookie.DRAIN)
+
+
+def test_server_that_is_its_own_client_is_not_drained_before_that_connection_ends(rig: Rig) -> None:
+    assert rig.connect("h1", 40001) == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    for _ in range(3):
+        rig.advance(rig.idle_timeout - 1)
+        rig.answer("h1", rig.data("h1", 40001))
+        assert rig.balancer.pool.describe_server("service0", "h1")["admin"] == "draining"
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.balancer.pool.describe_server("service0", "h1")["admin"] == "maint"
+
+
+def test_new_controller_takes_no_drain_over(rig: Rig) -> None:
+    assert [rig.connect("h3", 40001), rig.connect("h3", 40002)] == ["h1", "h2"]
+    rig.obey(rig.balancer.pool.drain("service0", "h2"))
+    assert rig.switch.of_kind(Cookie.DRAIN)
+    rig.restart_controller()
+    assert not rig.switch.of_kind(Cookie.DRAIN)
+    assert rig.data("h3", 40002).server == "h2"
+
+
+def test_draining_server_that_dies_has_its_connections_reset(rig: Rig) -> None:
+    assert [rig.connect("h3", 40001), rig.connect("h3", 40002)] == ["h1", "h2"]
+    rig.obey(rig.balancer.pool.drain("service0", "h2"))
+    rig.link_down("h2")
+    assert rig.data("h3", 40002).reset
+
+
+def test_only_clients_of_connections_the_tracker_knows_are_made_to_speak(rig: Rig) -> None:
+    servers = {port: rig.connect("h3", port) for port in (40001, 40002, 40003)}
+    assert servers == {40001: "h1", 40002: "h2", 40003: "h1"}
+    rig.switch.tracker.flush()
+    assert rig.connect("h4", 40005) == "h2"
+    assert rig.connect("h4", 40006) == "h1"
+    before = len(rig.delivered)
+    rig.link_down("h1")
+    said = [(d.host, d.fields["ip_src"], d.fields["tcp_dst"]) for d in rig.delivered[before:] if d.taken]
+    service, h1 = rig.balancer.services[0].ip, rig.hosts["h1"].ip
+    assert said == [("h4", service, 40006), ("h3", h1, 40003), ("h3", h1, 40001)]  # the latter speak to h1, not to us
 
 
 def test_tracker_holds_a_connection_from_its_syn_to_its_end(rig: Rig) -> None:

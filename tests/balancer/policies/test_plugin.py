@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 from helpers.pools import drawn, members
-from helpers.rig import MakeRig, Service
+from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.policies.plugin import Guarded, Plugin, PluginError, is_plugin, load, split_name
 
@@ -98,6 +98,12 @@ def test_plugin_chooses() -> None:
         ),
         (LAST + "        choose = 3\n", "Last", "mine.py: Last.choose must be a method choose(self, client_ip)"),
         (LAST.replace("(self, rng)", "(self)"), "Last", "mine.py: Last(rng) can't be made: TypeError: "),
+        (LAST + "        watches_live = 'no'\n", "Last", "mine.py: Last.watches_live must be True or False, not 'no'"),
+        (
+            LAST + "        watches_live = False\n        def live_changed(self, member): pass\n",
+            "Last",
+            "mine.py: Last has live_changed, so it can't be with watches_live = False; leave one of them out",
+        ),
         (
             LAST.replace("self.live[-1]", "self.live[client_ip]"),
             "Last",
@@ -184,6 +190,17 @@ def test_connections_go_on_when_a_plugin_fails_and_the_log_says_so(make_rig: Mak
         f"service0: mine.py: Picky.choose failed ({n} times by now)" for n in (1, 2, 4)
     ]
     assert rig.balancer.assignments[0].failures() == 4
+
+
+@pytest.mark.parametrize(("says", "live"), [("", 1), ("watches_live = True", 1), ("watches_live = False", None)])
+def test_plugin_watches_live_connections_unless_it_says_no(says: str, live: int | None) -> None:
+    """Where none are watched, tracked mode saves the packet-in at a connection's end."""
+    rig = Rig(services=[Service(policy="mine")], plugins={"mine": plugin(f"{LAST}        {says}\n")}, mode="tracked")
+    server = rig.connect("h3", 40001)
+    assert rig.balancer.pool.describe_server("service0", server)["live"] == live
+    before = rig.packet_ins
+    rig.rst("h3", 40001)
+    assert rig.packet_ins - before == (live or 0)
 
 
 def test_plugin_is_told_of_live_connections(make_rig: MakeRig) -> None:
