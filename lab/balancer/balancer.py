@@ -25,7 +25,7 @@ from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import MODES
 from lab.balancer.operations import MAX_MEMBERS, Operations, Roster
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
-from lab.balancer.policies import POLICIES, RAMPING, Policy, make
+from lab.balancer.policies import POLICIES, WEIGHTED, Policy, heeds_weights, make
 from lab.balancer.policies.plugin import Guarded, Plugin, load
 from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
 from lab.balancer.pool import Member, Service, service_mac
@@ -134,9 +134,9 @@ def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
     if any(server.weight < 1 for server in service.servers):
         raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
     slow = any((server.health or service.health).slow_start for server in service.servers)
-    if slow and service.policy in POLICIES and service.policy not in RAMPING:
+    if slow and not heeds_weights(service.policy):
         text = f"policy {service.policy} heeds no weights, so no share can grow: set no slow start"
-        raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(sorted(RAMPING))}")
+        raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(WEIGHTED)}")
     for ip in (service.ip, *ips):
         ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.balancer.administration import Admin, Order, after
 from lab.balancer.assignment import Assignment
+from lab.balancer.policies import WEIGHTED, heeds_weights
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import Command, Note
 
@@ -69,6 +70,8 @@ class Operations:
         """A new server; it gets connections once it is found to be up."""
         assignment = self._assignment(service)
         _check_weight(server.weight)
+        if server.weight != 1:
+            _check_heeded(assignment.service)
         self._check_new(assignment.service, server)
         member = self._make(service, self._next_id(), server)
         assignment.service.members.append(member)
@@ -108,6 +111,7 @@ class Operations:
     def set_weight(self, service: str, server: str, weight: int) -> list[Command]:
         assignment, member = self._find(service, server)
         _check_weight(weight)
+        _check_heeded(assignment.service)
         member.weight = weight
         assignment.pool_changed()
         return [_note(assignment, member, f"has weight {weight}")]
@@ -190,6 +194,13 @@ class Operations:
 def _check_weight(weight: int) -> None:
     if type(weight) is not int or not 1 <= weight <= MAX_WEIGHT:
         raise ValueError(f"a weight is a whole number from 1 to {MAX_WEIGHT}, not {weight!r}")
+
+
+def _check_heeded(service: Service) -> None:
+    """Raises Conflict where a weight would say something and mean nothing."""
+    if not heeds_weights(service.policy):
+        does = f"{', '.join(WEIGHTED)} do"
+        raise Conflict(f"the policy of {service.name!r}, {service.policy}, heeds no weights; {does}")
 
 
 def _alternatives(word: str, known: Iterable[str]) -> str:

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from lab.agent.web_server import slow_parameters
-from lab.balancer.policies.plugin import PluginError, is_plugin
-from lab.balancer.policies.source_hash import check_size
-from lab.driver import policy_plugin, topology
+from lab.driver import topology
 from lab.driver.scenario_findings import Finding
-from lab.driver.scenario_model import CONTROLLER_CHOOSES, POLICIES, POLICIES_KEPT, RAMPING, Health, HealthOverride
+from lab.driver.scenario_model import Health, HealthOverride
 from lab.driver.scenario_plan import At, Plan
+from lab.driver.scenario_policy_checks import check_hash_table, check_policies, check_weights
 from lab.driver.scenario_step_checks import check_one_thing, check_recoveries, check_steps, check_time
 from lab.driver.scenario_steps import Load, StepExpect
-from lab.driver.wording import alternatives, listing, quote
+from lab.driver.wording import alternatives, quote
 
 MIN_EXPECTED: Final = 5  # hits per server below which the chi-square approximation is worth nothing (Cochran)
 
@@ -80,16 +79,13 @@ def check_answers(plan: Plan) -> Iterator[Finding]:
 
 def check_health(plan: Plan) -> Iterator[Finding]:
     for name, service in plan.model.services.items():
-        yield from _check_health(("services", name, "health"), service.health, service.policy)
+        yield from _check_health(("services", name, "health"), service.health)
         for server, facts in plan.servers[name].items():
             if facts and facts.health:
-                at = ("services", name, "servers", server, "health")
-                inherited = facts.health.slow_start_s == service.health.slow_start_s  # told of already
-                policy = None if inherited else service.policy
-                yield from _check_health(at, facts.health, policy)
+                yield from _check_health(("services", name, "servers", server, "health"), facts.health)
 
 
-def _check_health(at: At, health: Health | HealthOverride, policy: str | None) -> Iterator[Finding]:
+def _check_health(at: At, health: Health | HealthOverride) -> Iterator[Finding]:
     timeout, interval = health.timeout_s or 0, health.interval_s or 0
     if timeout > interval:
         text = f"a probe's time-out ({timeout:g} s) must not pass the interval ({interval:g} s)"
@@ -99,47 +95,6 @@ def _check_health(at: At, health: Health | HealthOverride, policy: str | None) -
             yield Finding(
                 (*at, key), f"check {health.kind} asks for no page: use kind: http, or leave {key} out", "health"
             )
-    if health.slow_start_s and policy in POLICIES and policy not in RAMPING:
-        text = f"policy {policy} heeds no weights, so no share can grow: use {listing(RAMPING)}, or leave it out"
-        yield Finding((*at, "slow_start_s"), text, "policy")
-
-
-def check_policies(plan: Plan) -> Iterator[Finding]:
-    """The mode keeps the policy; the policy heeds the weights."""
-    mode, stock = plan.model.controller.mode, plan.model.controller.engine == "stock"
-    for name, service in plan.model.services.items():
-        at = ("services", name, "policy")
-        if is_plugin(service.policy):
-            yield from _check_plugin(mode, stock, service.policy, at)
-        elif service.policy not in POLICIES_KEPT[mode]:
-            modes = listing(m for m, kept in POLICIES_KEPT.items() if service.policy in kept)
-            text = (
-                f"mode {mode} can't keep policy {service.policy}: use mode {modes}, or {listing(POLICIES_KEPT[mode])}"
-            )
-            yield Finding(at, text, "policy")
-        weights = {server.weight for server in plan.servers[name].values() if server}
-        if len(weights) > 1 and (stock or service.policy == "round_robin"):
-            who = "stock POX" if stock else "policy round_robin"
-            uneven = ("services", name, "servers")
-            yield Finding(uneven, f"{who} gives every server the same: it heeds no weights", "policy")
-
-
-def _check_plugin(mode: str, stock: bool, policy: str, at: At) -> Iterator[Finding]:
-    if POLICIES_KEPT[mode] != CONTROLLER_CHOOSES:
-        modes = listing(m for m, kept in POLICIES_KEPT.items() if kept == CONTROLLER_CHOOSES)
-        yield Finding(at, f"mode {mode} chooses by itself and asks no plug-in: use mode {modes}", "policy")
-    elif not stock:  # stock's own check says all that is to say
-        try:
-            policy_plugin.check(policy)
-        except PluginError as error:
-            yield Finding(at, str(error), "plug-in")
-
-
-def check_hash_table(plan: Plan) -> Iterator[Finding]:
-    try:
-        check_size(plan.model.controller.hash_table_size)
-    except ValueError as error:
-        yield Finding(("controller", "hash_table_size"), str(error), "prime")
 
 
 def check_stock(plan: Plan) -> Iterator[Finding]:
@@ -346,6 +301,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_answers, POOLS),
     (check_health, HOSTS),
     (check_policies, ("controller.mode", "controller.engine")),
+    (check_weights, ("controller.engine", "services")),
     (check_hash_table, ("controller.hash_table_size",)),
     (check_stock, ("controller.engine",)),
     (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),

@@ -38,7 +38,7 @@ POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies
 HEALTH_KINDS: Final = ("arp", "tcp", "http")
 MODES: Final = tuple(POLICIES_KEPT)
 POLICIES: Final = tuple(dict.fromkeys(policy for kept in POLICIES_KEPT.values() for policy in kept))
-RAMPING: Final = tuple(policy for policy in POLICIES if policy != "round_robin")  # a share can grow in a slow start
+WEIGHTED: Final = tuple(policy for policy in POLICIES if policy != "round_robin")  # those that heed weights
 
 
 class Host(Model):

@@ -10,6 +10,7 @@ from helpers.rig import Rig, Service
 from lab.balancer.balancer import ServerSettings
 from lab.balancer.modes import MODES
 from lab.balancer.operations import MAX_MEMBERS, Conflict, Operations, Unknown
+from lab.balancer.policies import WEIGHTED
 from lab.balancer.rules import AddRule, Cookie
 
 WEB = "service0"
@@ -211,6 +212,14 @@ def test_weight_is_heeded_from_the_next_connection_on() -> None:
     assert servers(rig, range(1000, 1020)).count("2") > 15
 
 
+@pytest.mark.parametrize("policy", WEIGHTED)
+def test_every_policy_that_is_named_as_heeding_weights_does(policy: str) -> None:
+    rig = Rig(services=[Service(policy=policy)])
+    rig.obey(rig.balancer.pool.set_weight(WEB, "h2", 9))
+    chosen = [rig.connect(client, port) for port in range(1000, 1025) for client in ("h3", "h4", "h5", "h6")]
+    assert chosen.count("h2") > 70
+
+
 def test_ids_come_back_as_late_as_can_be(rig: Rig, pool: Operations) -> None:
     for _ in range(MAX_MEMBERS):
         add(rig, "h3")
@@ -273,6 +282,9 @@ def test_list_tells_state_and_administration_apart(rig: Rig, pool: Operations) -
         ("add", (WEB, ServerSettings(name="x", ip="10.0.1.1")), Conflict, "10.0.1.1 is a service's address"),
         ("add", (WEB, ServerSettings(name="x", ip="h3")), ValueError, "'h3'"),
         ("add", (WEB, ServerSettings(name="x", ip="10.0.0.9", weight=300)), ValueError, "not 300"),
+        ("add", (WEB, ServerSettings(name="x", ip="10.0.0.9", weight=2)), Conflict, "round_robin, heeds no weights; "),
+        ("set_weight", (WEB, "h2", 3), Conflict, "weighted_round_robin, random, least_connections, source_hash do$"),
+        ("set_weight", (WEB, "h2", 1), Conflict, "the policy of 'service0', round_robin, heeds no weights; "),
     ],
 )
 def test_what_can_not_be_is_refused_in_a_sentence_and_changes_nothing(

@@ -94,12 +94,12 @@ def test_drain_lets_downloads_finish_and_enable_brings_the_server_back(agent: Ag
 def test_pool_shrinks_and_grows_under_requests(agent: Agent) -> None:
     run("pool", "remove", "h2")
     assert served(agent, 6) == {"h1": 6}
-    run("pool", "add", "h2", "--weight", "2")
+    run("pool", "add", "h2")
     wait_until(lambda: bool(servers(agent)["h2"]["available"]))
-    assert served(agent, 6) == {"h1": 3, "h2": 3}  # round robin heeds no weights
+    assert served(agent, 6) == {"h1": 3, "h2": 3}
 
     h2 = json.loads(run("pool", "--json"))["services"]["web"]["servers"]["h2"]
-    assert (h2["weight"], h2["hits"], h2["admin"], h2["state"]) == (2, 3, "ready", "up")
+    assert (h2["weight"], h2["hits"], h2["admin"], h2["state"]) == (1, 3, "ready", "up")
     assert 'balance_lab_server_connections_total{server="h2",service="web"} 3.0' in run("metrics")
 
 

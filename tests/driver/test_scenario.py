@@ -246,6 +246,28 @@ def test_every_policy_is_kept_by_a_mode_and_every_mode_keeps_one() -> None:
     assert all(POLICIES_KEPT[mode] for mode in MODES)
 
 
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("round_robin", "mode tracked can't keep policy round_robin: use mode reactive, or source_hash [policy]"),
+        (f"{LAB}/scenarios/policies/even_odd.py:EvenOdd", "asks no plug-in: use mode reactive [policy]"),
+        ("source_hash", None),
+    ],
+)
+def test_a_policy_that_the_mode_cannot_keep_is_refused_with_the_modes_that_can(
+    monkeypatch: pytest.MonkeyPatch, policy: str, message: str | None
+) -> None:
+    kept = {"reactive": POLICIES_KEPT["reactive"], "tracked": ("source_hash",)}
+    monkeypatch.setattr("lab.driver.scenario_policy_checks.POLICIES_KEPT", kept)
+    assert ok("minimal", policy=policy, mode="reactive").policy == policy.rpartition("/")[2]
+    if message is None:
+        assert ok("minimal", policy=policy, mode="tracked").mode == "tracked"
+        return
+    with pytest.raises(UsageError) as caught:
+        ok("minimal", policy=policy, mode="tracked")
+    assert message in str(caught.value)
+
+
 def test_help_needs_no_pydantic() -> None:
     code = (
         "import sys; from lab.driver.cli import main\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from test_process import Supervisor, controller, wait_until
+
+from lab import wire
 
 pytestmark = pytest.mark.sandbox
 
@@ -31,17 +34,20 @@ def running(api: Supervisor) -> Supervisor:
     return api
 
 
-def test_pool_is_changed_and_listed(running: Supervisor) -> None:
-    assert running.call("POST", "/controller/pool/web/h3/add", {"ip": "10.0.0.3", "weight": 2})[0] == 200
-    assert running.call("POST", "/controller/pool/web/h3/weight", {"weight": 3})[1]["weight"] == 3
-    assert running.call("POST", "/controller/pool/web/h2/drain")[1]["admin"] == "maint"
-    assert running.call("POST", "/controller/pool/web/h1/remove")[1]["admin"] == "gone"
-    status, pool = running.call("GET", "/controller/pool")
+def test_pool_is_changed_and_listed(api: Supervisor) -> None:
+    (web,) = wire.default_controller().services
+    heeding = controller(services=(dataclasses.replace(web, policy="weighted_round_robin"),))
+    assert api.call("PUT", "/controller", heeding)[0] == 200
+    assert api.call("POST", "/controller/pool/web/h3/add", {"ip": "10.0.0.3", "weight": 2})[0] == 200
+    assert api.call("POST", "/controller/pool/web/h3/weight", {"weight": 3})[1]["weight"] == 3
+    assert api.call("POST", "/controller/pool/web/h2/drain")[1]["admin"] == "maint"
+    assert api.call("POST", "/controller/pool/web/h1/remove")[1]["admin"] == "gone"
+    status, pool = api.call("GET", "/controller/pool")
     assert status == 200
     servers = pool["services"]["web"]["servers"]
     assert {name: (s["admin"], s["weight"]) for name, s in servers.items()} == {"h2": ("maint", 1), "h3": ("ready", 3)}
-    assert running.call("POST", "/controller/pool/web/h2/enable")[1]["admin"] == "ready"
-    assert "web: h1 (10.0.0.1) is removed" in running.call("GET", "/controller/log")[1]
+    assert api.call("POST", "/controller/pool/web/h2/enable")[1]["admin"] == "ready"
+    assert "web: h1 (10.0.0.1) is removed" in api.call("GET", "/controller/log")[1]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,8 @@ def test_pool_is_changed_and_listed(running: Supervisor) -> None:
         ("POST", "web/h22/drain", None, 404, "service 'web' has no server 'h22': did you mean 'h2'? known: h1, h2"),
         ("POST", "wbe/h2/remove", None, 404, "there is no service 'wbe': did you mean 'web'? known: web"),
         ("POST", "web/h2/add", {"ip": "10.0.0.2"}, 409, "h2 (10.0.0.2) is in the pool of 'web' already"),
+        ("POST", "web/h2/weight", {"weight": 3}, 409, "heeds no weights; weighted_round_robin, random, "),
+        ("POST", "web/h3/add", {"ip": "10.0.0.3", "weight": 2}, 409, "the policy of 'web', round_robin, heeds no"),
         ("POST", "web/h3/add", {"ip": "h3"}, 400, "'h3'"),
         ("POST", "web/h3/add", {}, 400, "'ip' is missing"),
         ("POST", "web/h2/weight", {"weight": 257}, 400, "a weight is a whole number from 1 to 256, not 257"),

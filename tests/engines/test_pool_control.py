@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ from lab.engines.switchboard import Switchboard
 @pytest.fixture
 def board(config: wire.Controller) -> Switchboard:
     return Switchboard(config)
+
+
+@pytest.fixture
+def weighted(config: wire.Controller, tmp_path: Path) -> str:
+    """A service whose policy heeds weights."""
+    (web,) = config.services
+    board = Switchboard(replace(config, services=(replace(web, policy="weighted_round_robin"),)))
+    place = str(tmp_path / "weighted.sock")
+    control.serve(place, board.operations())
+    return place
 
 
 @pytest.fixture
@@ -43,15 +54,15 @@ def names(answer: dict[str, object], keys: Sequence[str]) -> list[object]:
     return [answer[key] for key in keys]
 
 
-def test_each_operation_tells_how_the_server_stands_now(path: str) -> None:
+def test_each_operation_tells_how_the_server_stands_now(weighted: str) -> None:
     ask = control.ask
-    added = ask(path, "pool_add", service="web", server="h3", ip="10.0.0.3", weight=2)
+    added = ask(weighted, "pool_add", service="web", server="h3", ip="10.0.0.3", weight=2)
     assert names(added, ("service", "name", "ip", "weight", "admin")) == ["web", "h3", "10.0.0.3", 2, "ready"]
-    assert ask(path, "pool_weight", service="web", server="h3", weight=7)["weight"] == 7
-    assert ask(path, "pool_drain", service="web", server="h3")["admin"] == "maint"  # it has no connections
-    assert ask(path, "pool_enable", service="web", server="h3")["admin"] == "ready"
-    assert ask(path, "pool_remove", service="web", server="h3")["admin"] == "gone"
-    web = ask(path, "pool")["services"]["web"]
+    assert ask(weighted, "pool_weight", service="web", server="h3", weight=7)["weight"] == 7
+    assert ask(weighted, "pool_drain", service="web", server="h3")["admin"] == "maint"  # it has no connections
+    assert ask(weighted, "pool_enable", service="web", server="h3")["admin"] == "ready"
+    assert ask(weighted, "pool_remove", service="web", server="h3")["admin"] == "gone"
+    web = ask(weighted, "pool")["services"]["web"]
     assert (web["ip"], web["port"], sorted(web["servers"])) == ("10.0.1.1", 80, ["h1", "h2"])
 
 
@@ -62,6 +73,7 @@ def test_each_operation_tells_how_the_server_stands_now(path: str) -> None:
         ("pool_add", {"server": "h2", "ip": "10.0.0.2"}, "conflict", "in the pool of 'web' already"),
         ("pool_weight", {"server": "h2", "weight": 0}, "wrong", "from 1 to 256"),
         ("pool_add", {"server": "h3", "ip": "h3"}, "wrong", "'h3'"),
+        ("pool_weight", {"server": "h2", "weight": 3}, "conflict", "heeds no weights; weighted_round_robin, "),
     ],
 )
 def test_refusal_says_of_which_kind_it_is(

@@ -25,7 +25,12 @@ POLICIES: Final[Mapping[str, Callable[[random.Random], Policy]]] = {
     "least_connections": LeastConnections,
     "source_hash": SourceHash,
 }
-RAMPING: Final = frozenset(POLICIES) - {"round_robin"}  # those that heed a member's share: it can grow in a slow start
+WEIGHTED: Final = tuple(name for name in POLICIES if name != "round_robin")  # those that heed a member's share
+
+
+def heeds_weights(policy: str) -> bool:
+    """A user's own may, so it is taken to."""
+    return policy not in POLICIES or policy in WEIGHTED
 
 
 def make(name: str, rng: random.Random, hash_table_size: int = DEFAULT_SIZE) -> Policy:
@@ -33,4 +38,4 @@ def make(name: str, rng: random.Random, hash_table_size: int = DEFAULT_SIZE) -> 
     return SourceHash(rng, hash_table_size) if name == "source_hash" else POLICIES[name](rng)
 
 
-__all__ = ["POLICIES", "RAMPING", "Policy", "RoundRobin", "make"]
+__all__ = ["POLICIES", "WEIGHTED", "Policy", "RoundRobin", "heeds_weights", "make"]
