@@ -1,8 +1,9 @@
 """A policy of one's own: clients with an even address go to the first half of the pool, the others to the second.
 
+    python lab/run_lab.py scenarios/custom_policy.yaml
     python lab/run_lab.py scenarios/round_robin.yaml --policy lab/scenarios/policies/even_odd.py:EvenOdd
 
-A policy is any class with these methods; docs/policies.md says what a member has, and what happens if one fails.
+Within its half, a client gets the server with the fewest live connections.
 """
 
 from __future__ import annotations
