@@ -14,10 +14,14 @@ from os_ken.base import app_manager
 from os_ken.controller import ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.lib import hub
-from os_ken.ofproto import ofproto_v1_3
+from os_ken.ofproto import ofproto_parser, ofproto_v1_3, ofproto_v1_3_parser
 
 from lab.engines import configuration, control, openflow
+from lab.engines.direct import Direct
+from lab.engines.osken_direct import DirectSocket
 from lab.engines.switchboard import TICK_S, Switchboard
+
+SPARED = (ofp_event.EventOFPPacketIn, ofp_event.EventOFPFlowRemoved)  # events that `osken_direct` makes needless
 
 
 class OsKenBalancer(app_manager.OSKenApp):
@@ -33,9 +37,11 @@ class OsKenBalancer(app_manager.OSKenApp):
             sys.exit(2)
         if path := os.environ.get(configuration.CONTROL_SOCKET):
             control.serve(path, self._board.operations())
+        ofproto_parser.register_msg_parser(ofproto_v1_3.OFP_VERSION)(self._parse)
 
     def start(self) -> None:
         super().start()
+        self._source = app_manager.lookup_service_brick("ofp_event")
         self.threads.append(hub.spawn(self._tick))
 
     def _tick(self) -> None:
@@ -43,12 +49,29 @@ class OsKenBalancer(app_manager.OSKenApp):
             hub.sleep(TICK_S)
             self._board.tick()
 
+    def _parse(self, datapath: Any, version: int, kind: int, *rest: Any) -> Any:
+        """os-ken's parser, called as it reads a message: the one moment at which it has nothing half read."""
+        if kind == ofproto_v1_3.OFPT_FEATURES_REPLY and not isinstance(datapath.socket, DirectSocket):
+            datapath.socket = DirectSocket(datapath.socket, self._idle, lambda: hub.sleep(0))
+        return ofproto_v1_3_parser.msg_parser(datapath, version, kind, *rest)
+
+    def _idle(self) -> bool:
+        """No event waits for this app, and no other app listens for those that are spared."""
+        observers = getattr(self._source, "observers", {})
+        return self.events.empty() and all(len(observers.get(kind, ())) == 1 for kind in SPARED)
+
     @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def _state(self, event: Any) -> None:
         datapath = event.datapath
         if event.state == MAIN_DISPATCHER:
-            if not self._board.connected(datapath.id, openflow.OF13, datapath, datapath.send):
+            direct = datapath.socket if isinstance(datapath.socket, DirectSocket) else None
+            send = datapath.send if direct is None else direct.post
+            if not self._board.connected(datapath.id, openflow.OF13, datapath, send):
                 datapath.close()
+            elif direct is None:
+                self.logger.info("this os-ken has no hook for packet-ins: its events serve as well, but cost more")
+            else:
+                direct.direct = Direct(self._board, datapath.id, openflow.OF13)
         elif datapath.id is not None:
             self._board.gone(datapath.id, datapath)
 

@@ -17,10 +17,12 @@ import pox.openflow.libopenflow_01 as of
 from pox.core import core
 from pox.lib.recoco import Timer
 from pox.lib.util import str_to_dpid
+from pox.openflow import FlowRemoved, PacketIn
 
 from lab import wire
 from lab.balancer.policies.plugin import is_plugin, split_name
-from lab.engines import configuration, control, openflow
+from lab.engines import configuration, control, openflow, pox_direct
+from lab.engines.direct import Direct
 from lab.engines.switchboard import TICK_S, Switchboard
 
 log = core.getLogger("balancer")
@@ -40,6 +42,9 @@ class PoxBalancer:
         connection = event.connection
         if not self._board.connected(event.dpid, openflow.OF10, connection, connection.send):
             connection.disconnect("its dpid is another switch's")
+            return
+        direct = Direct(self._board, event.dpid, openflow.OF10)
+        pox_direct.install(connection, direct, lambda: _others_listen(connection))
 
     def _handle_ConnectionDown(self, event: Any) -> None:
         self._board.gone(event.dpid, event.connection)
@@ -61,6 +66,12 @@ class PoxBalancer:
         port = event.ofp.desc
         down = event.deleted or port.config & of.OFPPC_PORT_DOWN or port.state & of.OFPPS_LINK_DOWN
         self._board.port_changed(event.dpid, event.port, not down)
+
+
+def _others_listen(connection: Any) -> bool:
+    """Whether a component beside this one waits for the events that `pox_direct` spares."""
+    ours, its = core.openflow._eventMixin_handlers, connection._eventMixin_handlers
+    return any(len(ours.get(kind, ())) != 1 or its.get(kind) for kind in (PacketIn, FlowRemoved))
 
 
 def launch(

@@ -175,8 +175,10 @@ class Engine:
             return ["/usr/bin/python3", "/usr/bin/osken-manager", *listen, "lab.engines.osken_balancer"]
         pox = ["/usr/bin/python3", f"{self._pox_home}/pox.py"]
         listen = ["openflow.of_01", f"--address={self._host}", f"--port={wire.OPENFLOW_PORT}"]
-        component = stock_arguments(config) if name == "stock" else ["lab.engines.pox_balancer", "--config"]
-        return [*pox, *listen, *component]
+        if name == "stock":
+            return [*pox, *listen, *stock_arguments(config)]
+        # without a thread of its own for waiting: two threads that wake each other cost more than most messages do
+        return [*pox, "--unthreaded-sh", *listen, "lab.engines.pox_balancer", "--config"]
 
     def _environment(self) -> dict[str, str]:
         root = str(Path(__file__).resolve().parents[2])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from lab.engines import configuration, openflow, switch_errors
 from lab.engines.pool_control import PoolControl
 
 TICK_S: Final = 0.05  # how often adapters call `tick`; probes are due to this precision
+TOGETHER: Final = 16  # messages that are sent as one piece; more would keep the first ones waiting
 
 log = logging.getLogger("balancer")
 
@@ -47,6 +48,7 @@ class _Connection:
     version: int
     send: Callable[[bytes], Any]
     brain: Brain
+    unsent: list[bytes] = field(default_factory=list)  # messages kept until there is nothing more to answer
 
 
 class Switchboard:
@@ -89,20 +91,25 @@ class Switchboard:
                 del self._connections[dpid]
                 log.warning("switch %d is gone", dpid)
 
-    def packet_in(self, dpid: int, in_port: int, reason: int, data: bytes) -> None:
+    def packet_in(self, dpid: int, in_port: int, reason: int, data: bytes, more: bool = False) -> None:
+        """`more`: another call for this switch follows at once, so the answer may wait for that one's."""
         with self._lock:
             self._packet_ins += 1
             connection = self._connections.get(dpid)
             if connection is not None:
                 learn = reason == openflow.REASON_NO_MATCH
-                self._do(connection, connection.brain.packet_in(in_port, data, learn, monotonic()))
+                self._do(connection, connection.brain.packet_in(in_port, data, learn, monotonic()), more)
 
-    def flow_removed(self, dpid: int, cookie: int, reason: int) -> None:
+    def flow_removed(self, dpid: int, cookie: int, reason: int, more: bool = False) -> None:
         with self._lock:
             connection = self._connections.get(dpid)
-            if connection is not None and reason in (openflow.FLOW_REMOVED_IDLE, openflow.FLOW_REMOVED_DELETED):
+            if connection is None:
+                return
+            commands: Sequence[Command] = ()
+            if reason in (openflow.FLOW_REMOVED_IDLE, openflow.FLOW_REMOVED_DELETED):
                 deleted = reason == openflow.FLOW_REMOVED_DELETED
-                self._do(connection, connection.brain.flow_removed(cookie, deleted, monotonic()))
+                commands = connection.brain.flow_removed(cookie, deleted, monotonic())
+            self._do(connection, commands, more)
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         with self._lock:
@@ -160,7 +167,9 @@ class Switchboard:
             if connection is not None:
                 self._do(connection, commands)
             else:
-                self._log_notes(commands)
+                for note in commands:
+                    if isinstance(note, Note):
+                        _log_note(note)
 
     def _service(self, assignment: Assignment) -> dict[str, Any]:
         service = assignment.service
@@ -186,26 +195,27 @@ class Switchboard:
             return self._balancer
         return self._learners.setdefault(dpid, LearningSwitch())
 
-    def _do(self, connection: _Connection, commands: Sequence[Command]) -> None:
-        """Log the notes, send the rest as one piece: several writes would wait for each other's acknowledgement."""
-        self._log_notes(commands)
-        messages = []
+    def _do(self, connection: _Connection, commands: Sequence[Command], more: bool = False) -> None:
+        """Log the notes, send the rest as one piece: several writes would wait for each other's acknowledgement, and
+        cost the controller as much as all else that it does for a connection. `more`: see `packet_in`."""
+        unsent = connection.unsent
         for command in commands:
             if isinstance(command, Note):
+                _log_note(command)
                 continue
             if isinstance(command, AddRule | DeleteRules):
                 self._flow_mods += 1
-            messages.append(openflow.encode(command, connection.version))
-        if messages:
-            connection.send(b"".join(messages))
-
-    def _log_notes(self, commands: Sequence[Command]) -> None:
-        for note in commands:
-            if isinstance(note, Note):
-                log.log(logging.WARNING if note.warning else logging.INFO, "%s", note.text)
+            unsent.append(openflow.encode(command, connection.version))
+        if unsent and (not more or len(unsent) >= TOGETHER):
+            connection.unsent = []
+            connection.send(b"".join(unsent))
 
     def _log_start(self, config: wire.Controller) -> None:
         for service in config.services:
             servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
             what = f"{service.ip}:{service.port} by {service.policy} to {servers}"
             log.info("%s: %s, mode %s", service.name, what, config.mode)
+
+
+def _log_note(note: Note) -> None:
+    log.log(logging.WARNING if note.warning else logging.INFO, "%s", note.text)

@@ -190,8 +190,9 @@ def test_command_lines_name_address_and_port(tmp_path: Path, pox_home: Path, con
     engine = Engine(tmp_path / "state", pox_home, "10.9.9.9")
     commands = {name: " ".join(engine._command(name, config)) for name in ("osken", "pox", "stock")}
     assert "--ofp-listen-host 10.9.9.9 --ofp-tcp-listen-port 6633" in commands["osken"]
-    for name in ("pox", "stock"):
-        assert f"{pox_home}/pox.py openflow.of_01 --address=10.9.9.9 --port=6633" in commands[name]
+    listen = "openflow.of_01 --address=10.9.9.9 --port=6633"
+    assert f"{pox_home}/pox.py --unthreaded-sh {listen}" in commands["pox"]
+    assert f"{pox_home}/pox.py {listen}" in commands["stock"]
     assert "misc.ip_loadbalancer --ip=10.0.1.1" in commands["stock"]
     assert "lab.engines.pox_balancer --config" in commands["pox"]
 

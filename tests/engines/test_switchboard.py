@@ -260,3 +260,40 @@ def test_service_that_cannot_work_is_refused(config: wire.Controller, change: di
     service = dataclasses.replace(config.services[0], **change)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=sentence):
         Switchboard(dataclasses.replace(config, services=(service,)))
+
+
+def test_answers_leave_together_when_more_is_to_be_answered(board: Switchboard) -> None:
+    pieces: list[bytes] = []
+    switch = Switch()
+    board.connected(1, openflow.OF13, switch, pieces.append)
+    answer_probes(board)
+    pieces.clear()
+    for number in range(3):
+        macs, ips = (0x02000A000003, SERVICE_MAC), (frames.ip("10.0.0.3"), SERVICE_IP)
+        frame = frames.tcp(macs, ips, (40000 + number, 80), SYN, 1)
+        board.packet_in(1, 3, openflow.REASON_ACTION, frame, number < 2)
+    (piece,) = pieces
+    assert len(list(messages(piece))) == 8  # two rules for the client, once; a rule and a packet-out each
+
+
+def test_answers_do_not_wait_for_many(board: Switchboard) -> None:
+    pieces: list[bytes] = []
+    board.connected(1, openflow.OF13, board, pieces.append)
+    answer_probes(board)
+    pieces.clear()
+    for number in range(20):
+        macs, ips = (0x02000A000003, SERVICE_MAC), (frames.ip("10.0.0.3"), SERVICE_IP)
+        board.packet_in(1, 3, openflow.REASON_ACTION, frames.tcp(macs, ips, (40000 + number, 80), SYN, 1), True)
+    assert [len(list(messages(piece))) for piece in pieces] == [16, 16]
+
+
+def test_answers_that_were_kept_leave_with_whatever_comes_next(board: Switchboard) -> None:
+    pieces: list[bytes] = []
+    board.connected(1, openflow.OF13, board, pieces.append)
+    answer_probes(board)
+    pieces.clear()
+    macs, ips = (0x02000A000003, SERVICE_MAC), (frames.ip("10.0.0.3"), SERVICE_IP)
+    board.packet_in(1, 3, openflow.REASON_ACTION, frames.tcp(macs, ips, (40000, 80), SYN, 1), True)
+    assert not pieces
+    board.flow_removed(1, 0x1000000000000001, 1)  # for a reason that means nothing to us
+    assert len(list(messages(pieces[0]))) == 4
