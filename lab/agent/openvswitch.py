@@ -26,6 +26,7 @@ RUN = Path("/run/openvswitch")
 MODULE = Path("/sys/module/openvswitch")
 TUN = "/dev/net/tun"
 STATE = re.compile(r"\|rconn\|DBG\|(?P<switch>[^|<]+)<->tcp:\S+: entering (?P<state>\w+)")
+TRACKER = ("Recirc", "CT state", "CT zone", "CT state NAT")  # what `ct` with translation needs of a datapath
 CONNECTED = ("ACTIVE", "IDLE")  # of rconn's states; IDLE: an echo request is on its way
 POLL_S = 0.005
 
@@ -35,6 +36,14 @@ def read_connections(lines: Iterable[str], known: dict[str, bool]) -> None:
     for line in lines:
         if found := STATE.search(line):
             known[found["switch"]] = found["state"] in CONNECTED
+
+
+def read_tracker(features: str) -> bool | None:
+    """Whether there is a connection tracker that translates, by what `dpif/show-dp-features` prints; None: unsaid."""
+    said = dict(line.rsplit(": ", 1) for line in features.splitlines() if ": " in line)
+    if not all(name in said for name in TRACKER):
+        return None
+    return all(said[name].strip() == "Yes" for name in TRACKER)
 
 
 class OpenVSwitch:
@@ -156,6 +165,13 @@ class OpenVSwitch:
             if time.monotonic() >= deadline or give_up.wait(POLL_S):
                 break
         return missing
+
+    def has_tracker(self, switch: str) -> bool | None:
+        """Whether the switch's datapath has a connection tracker that translates; None: it can't be known."""
+        try:
+            return read_tracker(run(["ovs-appctl", "dpif/show-dp-features", switch]))
+        except Refusal:  # an Open vSwitch that doesn't know the question
+            return None
 
     def flows(self, switches: Iterable[str]) -> str:
         """The flow table of each switch, as ovs-ofctl prints it, under a line with its name."""

@@ -34,7 +34,7 @@ class Session:
 
         self.lab = lab
         self.agent: Agent = Agent(lab.url, lab.token)
-        self.network: dict[str, Any] = {}  # the agent's answer: datapath, versions
+        self.network: dict[str, Any] = {}  # the agent's answer: datapath, tracker, versions
         self.controller: dict[str, Any] = {}  # the supervisor's: engine, versions
         self._ended = False  # the controller, by a step: that it is dead is no news
 
@@ -45,8 +45,16 @@ class Session:
         self.network, self.controller = together(
             lambda: self.agent.put_network(scenario.network()), lambda: self.agent.put_controller(controller)
         )
+        self._check_mode(scenario.mode)
         self.agent.connect_network()
         self._wait_for_all_servers(scenario)
+
+    def _check_mode(self, mode: str) -> None:
+        """Raises LabError: the switch can't do what the mode needs, and connections would hang."""
+        if mode == "tracked" and self.network.get("tracker") is False:
+            kind = self.network.get("datapath")
+            text = f"mode tracked needs a connection tracker, and Open vSwitch's {kind} datapath here has none"
+            raise LabError(f"{text}; use --mode reactive")
 
     @property
     def versions(self) -> dict[str, str | None]:

@@ -95,7 +95,11 @@ class OsKenBalancer(app_manager.OSKenApp):
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def _error(self, event: Any) -> None:
-        self._board.switch_error(event.msg.datapath.id, event.msg.type, event.msg.code)
+        message = event.msg
+        kind, code, data = message.type, message.code, message.data or b""
+        if kind == message.datapath.ofproto.OFPET_EXPERIMENTER:  # os-ken has parsed what stands in front of the data
+            code, data = message.exp_type, message.experimenter.to_bytes(4, "big")
+        self._board.switch_error(message.datapath.id, kind, code, data)
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def _port_status(self, event: Any) -> None:

@@ -60,7 +60,7 @@ class PoxBalancer:
 
     def _handle_ErrorIn(self, event: Any) -> None:
         event.should_log = False  # POX would log each, and at length
-        self._board.switch_error(event.dpid, event.ofp.type, event.ofp.code)
+        self._board.switch_error(event.dpid, event.ofp.type, event.ofp.code, event.ofp.data)
 
     def _handle_PortStatus(self, event: Any) -> None:
         port = event.ofp.desc

@@ -2,12 +2,13 @@
 
 A switch that refuses one command may refuse a thousand (a full table does), so the log gets a line per kind every
 INTERVAL_S with how many there were. Rule: an error changes nothing else; whatever number comes, it has a name.
-Source: OpenFlow 1.0.0, 5.4.4, and 1.3.5, 7.5.4 (ofp_error_type and its codes).
+Source: OpenFlow 1.0.0, 5.4.4, and 1.3.5, 7.5.4 (ofp_error_type and its codes); Open vSwitch 3.1, ofp-errors.h.
 """
 
 from __future__ import annotations
 
 import logging
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +16,18 @@ from typing import Final
 from lab.engines.openflow import OF10
 
 INTERVAL_S: Final = 10.0
+_NICIRA_10, _EXPERIMENTER_13 = 0xB0C2, 0xFFFF  # types of errors that aren't OpenFlow's own
+_NICIRA: Final = 0x00002320
+_TRACKER: Final = "nicira/no_connection_tracker"
+_NICIRA_CODES: Final[Mapping[tuple[int, ...], str]] = {  # 1.0: type and code; 1.3: code
+    (1, 264): _TRACKER,  # of a match
+    (1, 265): _TRACKER,  # of an action
+    (43,): _TRACKER,
+    (42,): _TRACKER,
+}
+_ADVICE: Final[Mapping[str, str]] = {
+    _TRACKER: "; its datapath has none, and mode tracked can't work without: use --mode reactive",
+}
 
 _Kinds = Mapping[int, tuple[str, tuple[str, ...]]]  # type -> its name, the names of its codes from 0 on
 
@@ -51,7 +64,7 @@ _KINDS_10: Final = _kinds(
     (3, "flow_mod_failed", _FLOW_MOD_10),
     (4, "port_mod_failed", "bad_port bad_hw_addr"),
     (5, "queue_op_failed", "bad_port bad_queue eperm"),
-    (0xB0C2, "nicira", ""),
+    (_NICIRA_10, "nicira", ""),
 )
 _KINDS_13: Final = _kinds(
     (0, "hello_failed", "incompatible eperm"),
@@ -68,16 +81,29 @@ _KINDS_13: Final = _kinds(
     (11, "role_request_failed", "stale unsup bad_role"),
     (12, "meter_mod_failed", ""),
     (13, "table_features_failed", ""),
-    (0xFFFF, "experimenter", ""),
+    (_EXPERIMENTER_13, "experimenter", ""),
 )
 
 
-def name(version: int, kind: int, code: int | None) -> str:
-    """Of an error, as `flow_mod_failed/table_full`; numbers where there is no name. `code` None: it has none."""
+def name(version: int, kind: int, code: int | None, data: bytes = b"") -> str:
+    """Of an error, as `flow_mod_failed/table_full`; numbers where there is no name. `code` None: it has none.
+
+    data: what follows in the message. Of Nicira's errors, vendor, type and code under 1.0; the vendor under 1.3."""
+    if kind == _NICIRA_10 and version == OF10 and len(data) >= 8:
+        vendor, *numbers = struct.unpack_from("!IHH", data)
+        return _nicira(vendor, tuple(numbers))
+    if kind == _EXPERIMENTER_13 and version != OF10 and code is not None and len(data) >= 4:
+        return _nicira(int.from_bytes(data[:4], "big"), (code,))
     known, codes = (_KINDS_10 if version == OF10 else _KINDS_13).get(kind, (f"type_{kind}", ()))
     if code is None:
         return known
     return f"{known}/{codes[code] if code < len(codes) else code}"
+
+
+def _nicira(vendor: int, numbers: tuple[int, ...]) -> str:
+    known = _NICIRA_CODES.get(numbers) if vendor == _NICIRA else None
+    whose = "nicira" if vendor == _NICIRA else f"vendor_{vendor:#x}"
+    return known or "/".join((whose, *map(str, numbers)))
 
 
 class SwitchErrors:
@@ -96,4 +122,4 @@ class SwitchErrors:
             return
         self._said[dpid, error] = (now, 0)
         more = f" ({silent} more like it before)" if silent else ""
-        self._log.warning("switch %d refused a command: %s%s", dpid, error, more)
+        self._log.warning("switch %d refused a command: %s%s%s", dpid, error, more, _ADVICE.get(error, ""))

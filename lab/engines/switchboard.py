@@ -122,11 +122,11 @@ class Switchboard:
             if connection := self._connections.get(dpid):
                 self._do(connection, connection.brain.rules_found(cookies, monotonic()))
 
-    def switch_error(self, dpid: int, kind: int, code: int | None) -> None:
-        """The switch would not do something; OpenFlow's numbers of the error's type and code."""
+    def switch_error(self, dpid: int, kind: int, code: int | None, data: bytes = b"") -> None:
+        """The switch would not do something; OpenFlow's numbers of the error's type and code, and what follows them."""
         with self._lock:
             if connection := self._connections.get(dpid):
-                self._errors.add(dpid, switch_errors.name(connection.version, kind, code), monotonic())
+                self._errors.add(dpid, switch_errors.name(connection.version, kind, code, data), monotonic())
 
     def tick(self) -> None:
         with self._lock:

@@ -50,6 +50,15 @@ def network(agent: Door) -> Iterator[Door]:
     assert agent.ask("DELETE", "/network").status_code == 200
 
 
+def test_building_tells_whether_the_switches_can_track_connections(agent: Door) -> None:
+    try:
+        answer = agent.ask("PUT", "/network", wire.encode(NETWORK)).json()
+        said = run(agent, "agent", "ovs-appctl", "dpif/show-dp-features", "s2")
+        assert answer["tracker"] is ("CT state: Yes\n" in said and "CT state NAT: Yes\n" in said)
+    finally:
+        agent.ask("DELETE", "/network")
+
+
 def run(agent: Door, host: str, *argv: str) -> str:
     result = agent.ask("POST", "/exec", {"host": host, "argv": list(argv)}).json()
     assert result["exit_code"] == 0, result

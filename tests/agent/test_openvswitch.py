@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.agent.openvswitch import OpenVSwitch, read_connections, run
+from lab.agent.openvswitch import OpenVSwitch, read_connections, read_tracker, run
 from lab.agent.refusal import Refusal
 from lab.agent.servers import listens
 
@@ -87,3 +87,22 @@ def test_a_listening_port_is_found_without_connecting(address: str) -> None:
         port = listener.getsockname()[1]
         assert listens(os.getpid(), port)
     assert not listens(os.getpid(), port)
+
+
+FEATURES = "Ufid: Yes\nRecirc: Yes\nCT state: Yes\nCT zone: Yes\nCT mark: No\nCT state NAT: Yes\nMax VLAN headers: 1\n"
+
+
+@pytest.mark.parametrize("lacking", ["Recirc", "CT state", "CT zone", "CT state NAT"])
+def test_tracker_is_there_only_with_all_that_translating_needs(lacking: str) -> None:
+    assert read_tracker(FEATURES) is True
+    assert read_tracker(FEATURES.replace(f"{lacking}: Yes", f"{lacking}: No")) is False
+
+
+@pytest.mark.parametrize("said", ["", "Recirc: Yes\n", "dpif/show-dp-features: unknown command"])
+def test_tracker_of_which_nothing_is_said_is_unknown(said: str) -> None:
+    assert read_tracker(said) is None
+
+
+def test_tracker_is_unknown_where_open_vswitch_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert OpenVSwitch(tmp_path).has_tracker("s1") is None

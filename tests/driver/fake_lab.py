@@ -44,6 +44,7 @@ class FakeAgent(ThreadingHTTPServer):
         self.exit_code: int | None = None
         self.restarted = 0  # times that the controller was started again
         self.connected = {"s1": True}
+        self.tracker: bool | None = True
         self.rss_mb, self.rss_peak_mb = 30.0, 31.0
         self.choose: Callable[[int], str] = lambda index: ("h1", "h2")[index % 2]
         self.fails: Callable[[int], bool] = lambda index: False
@@ -173,7 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
         if call.startswith("POST /controller/pool/"):
             return self._json(agent.change_pool(*call.split("/")[3:], body or {}))
         answers: dict[str, Any] = {
-            "PUT /network": {"datapath": "user", "versions": {"open_vswitch": "3.1.0", "mininet": "2.3.0"}},
+            "PUT /network": {
+                "datapath": "user",
+                "tracker": agent.tracker,
+                "versions": {"open_vswitch": "3.1.0", "mininet": "2.3.0"},
+            },
             "PUT /controller": {"engine": (body or {}).get("engine"), "why": "", "versions": {"os_ken": "2.5.0"}},
             "GET /controller": agent.status(),
             "GET /controller/pool": {"services": agent.pools},

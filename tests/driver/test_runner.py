@@ -209,6 +209,25 @@ def test_a_lab_that_does_not_come_up_leaves_a_result(runs: Runs) -> None:
     assert Result.read(runs.path) == result
 
 
+def test_tracked_mode_without_a_connection_tracker_breaks_at_bring_up(runs: Runs, agent: FakeAgent) -> None:
+    agent.tracker = False
+    result = runs(TEN_EACH.replace("{engine: osken}", "{engine: osken, mode: tracked}"))
+    assert result.verdict == "broken"
+    assert result.reason == (
+        "mode tracked needs a connection tracker, and Open vSwitch's user datapath here has none; use --mode reactive"
+    )
+    assert "POST /network/connect" not in agent.calls
+    assert runs.nothing_is_left()
+
+
+@pytest.mark.parametrize(("mode", "tracker"), [("reactive", False), ("tracked", None), ("tracked", True)])
+def test_only_a_tracker_that_is_needed_and_known_to_be_missing_stops_a_run(
+    runs: Runs, agent: FakeAgent, mode: str, tracker: bool | None
+) -> None:
+    agent.tracker = tracker
+    assert runs(TEN_EACH.replace("{engine: osken}", f"{{engine: osken, mode: {mode}}}")).verdict == "passed"
+
+
 def test_what_the_machine_lacks_is_told_with_its_mend(runs: Runs) -> None:
     runs.backend.gaps = [Missing(what="no curl", mend="apt-get install curl")]
     assert "no curl: apt-get install curl" in str(runs(TEN_EACH).reason)

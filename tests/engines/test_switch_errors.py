@@ -28,6 +28,32 @@ def test_whatever_number_comes_has_a_name(version: int, kind: int, code: int | N
     assert name(version, kind, code) == called
 
 
+@pytest.mark.parametrize(
+    ("version", "kind", "code", "data", "called"),
+    [
+        (OF10, 0xB0C2, 0, "0000232000010109", "nicira/no_connection_tracker"),
+        (OF10, 0xB0C2, 0, "0000232000010108010400480000", "nicira/no_connection_tracker"),
+        (OF13, 0xFFFF, 42, "00002320", "nicira/no_connection_tracker"),
+        (OF13, 0xFFFF, 43, "00002320", "nicira/no_connection_tracker"),
+        (OF10, 0xB0C2, 0, "0000232000020201", "nicira/2/513"),
+        (OF13, 0xFFFF, 42, "00000001", "vendor_0x1/42"),
+        (OF10, 0xB0C2, 0, "00002320000101", "nicira/0"),  # cut
+        (OF13, 0xFFFF, 42, "0000", "experimenter/42"),
+    ],
+)
+def test_switchs_own_errors_are_told_by_what_follows(
+    version: int, kind: int, code: int, data: str, called: str
+) -> None:
+    assert name(version, kind, code, bytes.fromhex(data)) == called
+
+
+def test_missing_connection_tracker_is_told_with_the_way_out(caplog: pytest.LogCaptureFixture) -> None:
+    SwitchErrors(logging.getLogger("test")).add(1, "nicira/no_connection_tracker", now=50.0)
+    (line,) = caplog.messages
+    assert line.startswith("switch 1 refused a command: nicira/no_connection_tracker; its datapath has none")
+    assert line.endswith("use --mode reactive")
+
+
 def test_one_line_per_kind_and_interval_and_every_error_counted(caplog: pytest.LogCaptureFixture) -> None:
     errors = SwitchErrors(logging.getLogger("test"))
     for _ in range(100):
