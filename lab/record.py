@@ -144,18 +144,20 @@ class RequestLog:
 
 
 class RunFolder:
-    """`<parent>/<UTC time>-<scenario>[-n]/`, made new for each run; `<parent>/latest` points to the last one made."""
+    """`<parent>/<UTC time>-<scenario>[-n]/`, made new for each run; `<parent>/latest` points to the last one made with
+    `latest`: the last run of a lab."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def create(cls, parent: Path, scenario: str, now: datetime | None = None) -> RunFolder:
+    def create(cls, parent: Path, scenario: str, now: datetime | None = None, *, latest: bool = True) -> RunFolder:
         """Raises OSError where the folder can't be made."""
         parent.mkdir(parents=True, exist_ok=True)
         path = _make_new(parent, f"{stamp(now)}-{_slug(scenario)}")
-        with contextlib.suppress(OSError):  # a file system without links, or a race with a run beside us: no harm
-            _point(parent / "latest", path.name)
+        if latest:
+            with contextlib.suppress(OSError):  # a file system without links, or a race with a run beside us: no harm
+                _point(parent / "latest", path.name)
         return cls(path)
 
     def write(self, name: str, text: str) -> None:

@@ -286,6 +286,24 @@ def report(run_folder: str) -> int:
     return write_report(Path(run_folder))
 
 
+@cli.command()
+@click.option("--flows", type=int, default=100_000, show_default=True, metavar="N", help="Flows of each policy.")
+@click.option("--servers", metavar="N,…", help="Sizes of the pool.  [10,100,1000]")
+@click.option("--policies", metavar="NAME,…", help="Also path/to/file.py:Class.  [all of the kit's]")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same one gives the same figures.")
+@click.option("--table-sizes", metavar="N,…", help="Of the hash table, primes; policies have the first.  [65537]")
+@click.option("--cpu-us", type=float, metavar="µs", help="Controller's CPU per connection.  [measured here]")
+@click.option("--rates", metavar="N,…", help="New connections per second.  [1000,3000,10000,30000,100000]")
+@click.option("--timeouts", metavar="S,…", help="Idle time-outs of rules.  [1,5,10,30,60,300]")
+@click.option("--out", default="runs", metavar="DIR", help="Folder for the results' folder.  [runs]")
+def simulate(flows: int, seed: int, cpu_us: float | None, out: str, **lists: str | None) -> int:
+    """Simulate millions of flows and up to 1,000 servers: evenness, disruption, churn, load, rules."""
+    from lab.simulate import command, settings
+
+    given = {name.replace("_", "-"): text for name, text in lists.items() if text is not None}
+    return command.run({**settings.DEFAULTS, **given}, flows=flows, seed=seed, cpu_us=cpu_us, out=Path(out))
+
+
 @cli.command("base-image")
 @click.option("--anew", is_flag=True, help="Also where there is one.")
 def base_image(anew: bool) -> int:
