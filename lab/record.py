@@ -72,6 +72,7 @@ class Result:
     about: str = ""
     started: str = ""  # ISO 8601, UTC
     duration_s: float = 0.0
+    left: str | None = None  # what its tear-down could not remove, and the command that does; the verdict stands
     reason: str | None = None  # why it broke or was interrupted: one sentence
     why: dict[str, str] = field(default_factory=dict)  # "backend", "engine" → the reason for the choice
     dropped: int = 0  # requests that an open load could not start in time

@@ -6,6 +6,7 @@ answers at once; and nothing leaves `main` but an exit code: every failure is on
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -20,6 +21,8 @@ from lab import __version__
 from lab.driver.errors import LabError, UsageError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+EXIT_NO_READER = 141  # as of any program that SIGPIPE ends
 DEFAULT_SCENARIO: Final = "scenarios/round_robin.yaml"
 
 
@@ -316,11 +319,34 @@ def base_image(anew: bool) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code and raises nothing."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  the shell's `>&-` has closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets question marks, not a failure
     try:
-        return cli.main(args=None if argv is None else list(argv), prog_name="run_lab.py", standalone_mode=False) or 0
+        code = _run_command(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()  # here, where a failure can be told
+        sys.stderr.flush()
+        return code
+    except BrokenPipeError:
+        return _leave_without_reader()
+    except SystemExit as end:  # rich's own answer to a broken pipe
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _leave_without_reader()
+    except OSError as error:  # a full disk
+        _discard_output()
+        return _say(f"the output can't be written: {error.strerror or error}", EXIT_BROKEN)
+
+
+def _run_command(argv: list[str]) -> int:
+    """The exit code. Click's own `main` is passed over: it would make an exit code of its own of a broken pipe."""
+    try:
+        with cli.make_context("run_lab.py", argv) as ctx:
+            return cli.invoke(ctx) or EXIT_OK
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _say("interrupted", EXIT_INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -329,11 +355,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(_usage_sentence(error), EXIT_USAGE)
     except (UsageError, LabError) as error:
         return _say(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone; so must we, without a word more on it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUTPUT_ERRORS:
+            raise
         return _say(f"internal error: {type(error).__name__}: {error}{_keep_trace()}", EXIT_BROKEN)
+
+
+def _leave_without_reader() -> int:
+    """Nobody reads us any more (`| head -1`): so no word more, not even of what is left in the buffers."""
+    _discard_output()
+    os.dup2(1, 2)
+    return EXIT_NO_READER
+
+
+def _discard_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def _usage_sentence(error: click.ClickException) -> str:

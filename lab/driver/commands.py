@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import IO, Any, Final
 
 from lab.driver import backends
 from lab.driver.backends import registry
+from lab.driver.backends.port import fixed_port
 from lab.driver.errors import LabError, UsageError
 from lab.driver.guard import Guard, Interrupted
 from lab.driver.plan import Plan, make_plan
@@ -28,6 +30,7 @@ from lab.driver.wording import alternatives, quote
 from lab.record import BROKEN, FAILED, INTERRUPTED, PASSED, Result, RunFolder
 
 EXIT_CODES: Final = {PASSED: 0, FAILED: 1, BROKEN: 3, INTERRUPTED: 130}
+LONGEST_COMMAND_S: Final = 86_400
 SCENARIOS: Final = Path(__file__).resolve().parent.parent / "scenarios"
 
 
@@ -58,27 +61,28 @@ def run_scenarios(
 ) -> int:
     """Run them in order; the worst exit code. An interruption ends the row."""
     scenarios = load_all(paths, overrides)
-    if junit is not None and not junit.parent.is_dir():
-        raise UsageError(f"--junit {junit}: there is no folder {junit.parent}")
     chosen = _choose(backend)
+    if junit is not None:
+        _check_junit(junit)
     threading.Thread(target=preload, daemon=True).start()
     results: list[Result] = []
     worst = 0
-    for scenario in scenarios:
-        folder = _make_folder(out, scenario.name)
-        plan = _planner(scenario, chosen, keep, verbose)
-        run = Run(scenario, plan, folder, make_screen())
-        try:
-            result = run.execute()
-        finally:
-            results.append(run.result)
-        _show(run, folder.path, as_json)
-        worst = max(worst, EXIT_CODES[result.verdict], EXIT_CODES[INTERRUPTED] if run.caught else 0)
-        if run.caught:
-            break
-    if junit is not None:
-        _write_junit(results, junit)
-    return worst
+    try:
+        for scenario in scenarios:
+            folder = _make_folder(out, scenario.name)
+            run = Run(scenario, _planner(scenario, chosen, keep, verbose), folder, make_screen())
+            try:
+                run.execute()
+            finally:
+                results.append(run.result)
+            _show(run, folder.path, as_json)
+            worst = max(worst, EXIT_CODES[run.result.verdict], EXIT_CODES[INTERRUPTED] if run.caught else 0)
+            if run.caught:
+                break
+    finally:
+        if junit is not None:
+            _write_junit(results, junit)
+    return EXIT_CODES[BROKEN] if any(result.left for result in results) else worst
 
 
 def preload() -> None:
@@ -108,7 +112,7 @@ def bring_up(scenario: str, overrides: Mapping[str, Any], *, name: str | None, b
     except BaseException as error:
         if session is not None:
             reason = session.explain(error) if isinstance(error, LabError) else None
-            session.lab.down()
+            session.lab.down()  # raises what it can't remove: that is the thing to know then
             if reason:
                 raise LabError(reason) from None
         if isinstance(error, Interrupted):
@@ -127,7 +131,7 @@ def take_down(name: str | None, every: bool) -> int:
     if every:
         ended = backends.down_all()
     else:
-        entry = _find(name)
+        entry = registry.named(name)
         backends.attach(entry).down()
         ended = [entry.name]
     print("\n".join(f"{lab} is down" for lab in ended) or "no lab is running")
@@ -151,7 +155,9 @@ def run_on_host(name: str | None, host: str, argv: list[str], timeout_s: float) 
     """The command's own exit code, output and errors."""
     from lab.driver.agent_client import Agent, Refused
 
-    entry = _find(name)
+    if not 0 < timeout_s <= LONGEST_COMMAND_S:  # nor is it NaN
+        raise UsageError(f"--timeout {timeout_s:g}: it must be more than 0 s and at most {LONGEST_COMMAND_S} s (a day)")
+    entry = registry.named(name)
     try:
         answer = Agent(entry.url, entry.token).exec(host, argv, timeout_s)
     except Refused as error:
@@ -182,6 +188,7 @@ def write_report(folder: Path) -> int:
 def _choose(backend: str) -> tuple[backends.Backend, str]:
     if backend not in backends.NAMES:
         raise UsageError(f"unknown backend {quote(backend)}{alternatives(backend, backends.NAMES)}")
+    fixed_port(os.environ)
     return backends.choose(backend)
 
 
@@ -194,6 +201,20 @@ def _make_folder(out: Path, scenario: str) -> RunFolder:
         return RunFolder.create(out, scenario)
     except OSError as error:
         raise UsageError(f"no folder for runs can be made in {out}: {error.strerror or error}") from None
+
+
+def _check_junit(path: Path) -> None:
+    """What would keep it from being written after the runs, found before them."""
+    if path.is_dir():
+        raise UsageError(f"--junit {path}: that is a folder, and it takes a file's name")
+    if not path.parent.is_dir():
+        raise UsageError(f"--junit {path}: there is no folder {path.parent}")
+    probe = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--junit {path} can't be written: {error.strerror or error}") from None
 
 
 def _show(run: Run, folder: Path, as_json: bool) -> None:
@@ -227,16 +248,6 @@ def _write_junit(results: Sequence[Result], path: Path) -> None:
         junit.write(results, path)
     except OSError as error:
         raise LabError(f"--junit {path} could not be written: {error.strerror or error}") from None
-
-
-def _find(name: str | None) -> registry.Entry:
-    entry = registry.find(name) if name else registry.newest()
-    if entry is not None:
-        return entry
-    running = [e.name for e in registry.entries()]
-    if name and running:
-        raise UsageError(f"no lab is called {quote(name)}{alternatives(name, running)}")
-    raise UsageError("no lab is running: start one with `up`")
 
 
 def _how_to_use(name: str, plan: Plan) -> str:

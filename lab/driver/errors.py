@@ -16,3 +16,7 @@ class LabError(Exception):
     """The lab could not be brought up, broke, or passed its time limit."""
 
     exit_code = 3
+
+
+class LeftBehind(LabError):
+    """A lab could not be taken down whole: the sentence says what is left, and which command removes it."""

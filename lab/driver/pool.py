@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from lab.driver.agent_client import Agent, Refused
 from lab.driver.backends import registry
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import UsageError
 from lab.driver.wording import alternatives, listing, quote
 
 
@@ -55,7 +55,7 @@ def show_metrics(lab: str | None) -> int:
 
 def _ask(where: Where, question: Any) -> Any:
     """What the lab answers. What it refuses is the user's mistake."""
-    entry = _find(where.lab)
+    entry = registry.named(where.lab)
     agent = Agent(entry.url, entry.token)
     try:
         return question(agent)
@@ -63,16 +63,6 @@ def _ask(where: Where, question: Any) -> Any:
         raise UsageError(str(error)) from None
     finally:
         agent.close()
-
-
-def _find(name: str | None) -> registry.Entry:
-    entry = registry.find(name) if name else registry.newest()
-    if entry is not None:
-        return entry
-    running = [e.name for e in registry.entries()]
-    if not running:
-        raise LabError("no lab is running: start one with `up`")
-    raise UsageError(f"no lab is called {quote(name)}{alternatives(name or '', running)}")
 
 
 def _service(where: Where, pools: Mapping[str, Any]) -> str:

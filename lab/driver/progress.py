@@ -5,6 +5,7 @@ Rule: showing never decides anything and never costs a run its verdict; it is to
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -84,7 +85,8 @@ class PlainScreen:
         self._next_line = 0.0
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the run goes on, and its end tells
+            print(text, file=self._stream, flush=True)
 
     def phase(self, text: str) -> None:
         pass

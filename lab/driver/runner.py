@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from lab.driver.backends import registry
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import LabError, LeftBehind, UsageError
 from lab.driver.evidence import Evidences
 from lab.driver.guard import Guard, Interrupted, TimeLimit
 from lab.driver.plan import Plan
@@ -25,6 +25,7 @@ from lab.driver.scenario import Scenario
 from lab.driver.session import Session
 from lab.record import BROKEN, FAILED, INTERRUPTED, PASSED, SCENARIO, Result, RunFolder
 
+DOWN_COMMAND: Final = "python lab/run_lab.py down --all"
 TRACE: Final = "driver-trace.txt"
 
 
@@ -117,6 +118,8 @@ class Run:
     def _give_up(self, error: BaseException, guard: Guard) -> None:
         """Verdict and sentence for whatever ended the run early."""
         self.result.verdict = INTERRUPTED if isinstance(error, Interrupted) else BROKEN
+        if isinstance(error, LeftBehind):
+            self.result.left = str(error)
         if isinstance(error, Interrupted):
             self.result.reason = f"stopped by {guard.caught.name if guard.caught else 'a signal'}"
         elif isinstance(error, TimeLimit):
@@ -168,8 +171,10 @@ class Run:
                 return
             session.agent.close()
             session.lab.down()
+        except LeftBehind as error:
+            self.result.left = str(error)
         except Exception as error:
-            self.result.notes.append(f"The lab could not be torn down in order: {error}")
+            self.result.left = f"the lab {session.lab.name} could not be torn down ({error}): {DOWN_COMMAND}"
 
     def _write(self, name: str, text: str) -> None:
         try:

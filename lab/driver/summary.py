@@ -120,6 +120,8 @@ def _expectations(result: Result) -> Table:
 
 def _ending(result: Result, folder: Path) -> Group:
     lines = [_sentence(result)]
+    if result.left:
+        lines.append(Text.assemble(("left behind: ", "bold red"), result.left))
     lines += [Text(f"note: {note}", "yellow") for note in result.notes]
     report = folder / REPORT
     lines.append(_path("report" if report.exists() else "run", report if report.exists() else folder))

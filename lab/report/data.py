@@ -75,7 +75,8 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Raises ReportError: no folder, or no result in it that this kit reads."""
     result = _read_result(folder)
-    notes = [str(note) for note in items(result.notes)]
+    notes = [f"Left behind: {result.left}"] if result.left else []
+    notes += [str(note) for note in items(result.notes)]
     scenario = _read_scenario(folder / SCENARIO, notes)
     return Run(
         folder=folder.resolve().name,

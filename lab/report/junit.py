@@ -1,6 +1,7 @@
 """JUnit XML of finished runs: a test suite per scenario, a test case per expectation.
 
-Rule: a run that broke is an error in its suite, so that a CI server can't take it for one that passed.
+Rule: a run that broke, or left something behind, is an error in its suite, so that a CI server can't take it for one
+that passed.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ def write(results: Sequence[Result], path: Path) -> None:
 
 
 def _suite(result: Result) -> ET.Element:
-    ended_early = result.verdict in (BROKEN, INTERRUPTED)
+    reason = result.left or (result.reason or result.verdict if result.verdict in (BROKEN, INTERRUPTED) else None)
     suite = ET.Element(
         "testsuite",
         name=_clean(result.scenario),
-        tests=str(len(result.expectations) + ended_early),
+        tests=str(len(result.expectations) + bool(reason)),
         failures=str(sum(not expectation.passed for expectation in result.expectations)),
-        errors=str(int(ended_early)),
+        errors=str(int(bool(reason))),
         time=f"{result.duration_s:.3f}",
         timestamp=_clean(result.started),
     )
     suite.append(_properties(result))
     suite.extend(_case(result, expectation) for expectation in result.expectations)
-    if ended_early:
+    if reason:
         case = ET.SubElement(suite, "testcase", classname=_clean(result.scenario), name="run")
-        ET.SubElement(case, "error", message=_clean(result.reason or result.verdict), type=result.verdict)
+        ET.SubElement(case, "error", message=_clean(reason), type=result.verdict)
     return suite
 
 

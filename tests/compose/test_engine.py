@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
+import docker.errors
 import pytest
 
 from lab.driver import base_image
 from lab.driver.backends import engine, images, projects
-from lab.driver.backends.compose import ComposeBackend, explain_failed_start
-from lab.driver.errors import LabError, UsageError
+from lab.driver.backends.compose import ComposeBackend, ComposeLab, explain_failed_start
+from lab.driver.errors import LabError, LeftBehind, UsageError
 
 
 @pytest.fixture
@@ -165,6 +167,53 @@ def test_living_drivers_and_those_that_cant_be_seen_keep_their_labs() -> None:
     assert not projects.is_orphan(projects.owner(keep=True))
     assert not projects.is_orphan("")
     assert projects.is_orphan(f"{kind} {os.getpid()} {namespace} {who}0")
+
+
+class Stubborn:
+    """An engine that lists a container, a network and a volume, and removes none of them."""
+
+    def __init__(self) -> None:
+        self.api = self
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Id": "1", "Names": ["/lab-mininet-1"], "Labels": {"com.docker.compose.service": "mininet"}}]
+
+    def networks(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Id": "2", "Name": "lab_door"}]
+
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": [{"Name": "lab_token"}]}
+
+    def logs(self, *_: Any) -> bytes:
+        return b"last words\n"
+
+    def remove(self, *_: Any, **options: Any) -> None:
+        raise docker.errors.APIError("it is busy")
+
+    def close(self) -> None:
+        raise AssertionError("it is needed again")
+
+    remove_container = remove_network = remove_volume = remove
+
+
+def test_what_the_engine_does_not_remove_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projects, "_GONE_S", 0.0)
+    lab = ComposeLab(cast(Any, Stubborn()), "balance-lab-x", "x", "", "t", kept=False)
+    named = "the container lab-mininet-1, the network lab_door, the volume lab_token can't be removed: "
+    for _ in range(2):  # and again when it is asked again
+        with pytest.raises(LeftBehind) as raised:
+            lab.down()
+        assert str(raised.value) == f"{named}docker compose --project-name balance-lab-x down --volumes"
+
+
+def test_an_engine_that_ends_before_the_lab_leaves_the_command_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise docker.errors.DockerException("connection refused")
+
+    monkeypatch.setattr(projects, "remove", gone)
+    lab = ComposeLab(cast(Any, Stubborn()), "balance-lab-x", "x", "", "t", kept=False)
+    with pytest.raises(LeftBehind, match="docker compose --project-name balance-lab-x down --volumes"):
+        lab.down()
 
 
 @pytest.mark.parametrize("port", ["http", "-1", "70000"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from fake_lab import FakeAgent, FakeBackend
 from lab.driver import cli, commands
 from lab.driver.backends import registry
 from lab.driver.cli import main
-from lab.driver.errors import LabError
+from lab.driver.errors import LabError, LeftBehind
 
 ROOT = Path(cli.__file__).parents[2]
 GOOD = "name: good\nload: {requests: 20}\ncontroller: {engine: osken}\nexpect: {hits: {h1: 10, h2: 10}}\n"
@@ -99,6 +100,11 @@ def test_a_wrong_scenario_is_2_and_nothing_is_started(
         (["down", "--al"], 'unknown option "--al": did you mean "--all"?'),
         (["good.yaml", "--backend", "compos"], 'unknown backend "compos": did you mean "compose"?'),
         (["good.yaml", "--junit", "no/such/x.xml"], "there is no folder no/such"),
+        (["good.yaml", "--junit", "."], "--junit .: that is a folder"),
+        (["good.yaml", "--junit", "good.yaml/x.xml"], "there is no folder good.yaml"),
+        (["good.yaml", "--junit", "/proc/x.xml"], "--junit /proc/x.xml can't be written"),
+        (["good.yaml", "--out", "/proc/x"], "no folder for runs can be made in /proc/x"),
+        (["good.yaml", "--out", "good.yaml/deep"], "no folder for runs can be made in good.yaml/deep"),
         (["run"], "missing argument 'SCENARIO...'"),
         (["good.yaml", "--out", "good.yaml"], "no folder for runs can be made in good.yaml"),
         (["exec", "h3", "--", "true"], "no lab is running: start one with `up`"),
@@ -114,6 +120,36 @@ def test_a_wrong_command_line_is_2_with_one_sentence(
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert out == ""
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "-1", "8080.0", "http", "8" * 5000, "\u0663"])
+@pytest.mark.parametrize("words", [["good.yaml"], ["up", "good.yaml"]])
+def test_a_lab_port_that_is_none_is_2_and_nothing_is_started(
+    here: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, words: list[str], port: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LAB_PORT", port)
+    assert main(words) == 2
+    assert re.fullmatch(r"LAB_PORT is .{1,40}: it must be a port number, .*\n", capsys.readouterr().err)
+    assert backend.labs == []
+    assert not (here / "runs").exists()
+
+
+def test_a_tear_down_that_fails_is_3_whatever_the_verdict(
+    here: Path, backend: FakeBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise LeftBehind("the container x can't be removed: docker rm --force x")
+
+    backend.lab_on_down = fail
+    assert main(["good.yaml", "uneven.yaml", "--junit", "junit.xml"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("left behind: the container x can't be removed: docker rm --force x") == 2
+    suites = ET.parse(here / "junit.xml").getroot()
+    assert [suite.get("errors") for suite in suites] == ["1", "1"]
+    assert result(here)["verdict"] == "failed"
+    page = (here / "runs" / "latest" / "report.html").read_text()
+    assert "docker rm --force x" in page
 
 
 def test_json_is_a_line_per_scenario_and_nothing_else_on_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +243,15 @@ def test_exec_on_a_host_that_is_not_there_is_2(
 def test_exec_names_the_nearest_lab(kept: registry.Entry, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["exec", "--lab", "mnie", "h3", "true"]) == 2
     assert 'no lab is called "mnie": did you mean "mine"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "86401", "1e300"])
+def test_a_time_out_that_makes_no_sense_is_2(
+    kept: registry.Entry, agent: FakeAgent, seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["exec", "--timeout", seconds, "h3", "true"]) == 2
+    assert "--timeout" in capsys.readouterr().err
+    assert "POST /exec" not in agent.calls
 
 
 def test_status_lists_the_kept_labs(kept: registry.Entry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,10 +145,10 @@ def test_what_the_lab_refuses_is_2_in_its_own_words(agent: FakeAgent, capsys: py
 
 
 @pytest.mark.parametrize("words", [["pool"], ["pool", "drain", "h2"], ["metrics"]])
-def test_no_lab_is_3(words: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_lab_is_2(words: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for entry in registry.entries():
         registry.remove(entry.name)
-    assert main(words) == 3
+    assert main(words) == 2
     assert capsys.readouterr().err == "no lab is running: start one with `up`\n"
 
 

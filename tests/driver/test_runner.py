@@ -3,8 +3,8 @@ a result and no lab."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import threading
 import time
@@ -15,7 +15,7 @@ from fake_runs import Runs
 
 from lab import wire
 from lab.driver.backends.base import Missing
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import LabError, LeftBehind, UsageError
 from lab.record import Result, read_requests
 
 TEN_EACH = "name: ten\nload: {requests: 20}\ncontroller: {engine: osken}\nexpect: {hits: {h1: 10, h2: 10}}\n"
@@ -329,12 +329,20 @@ def test_an_interrupted_run_keeps_no_lab(runs: Runs, agent: FakeAgent) -> None:
     assert runs.backend.labs[0].downs == 1
 
 
-def test_a_clean_up_that_fails_is_noted_and_the_result_is_written(runs: Runs) -> None:
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (LeftBehind("a container is left: rm it"), "^a container is left: rm it$"),
+        (RuntimeError("stuck"), r"^the lab \S+ could not be torn down \(stuck\): python lab/run_lab.py down --all$"),
+    ],
+)
+def test_a_tear_down_that_fails_is_told_and_nothing_of_the_run_is_lost(runs: Runs, error: Exception, left: str) -> None:
     def fail() -> None:
-        raise RuntimeError("stuck")
+        raise error
 
     runs.backend.lab_on_down = fail
     assert runs(TEN_EACH).verdict == "passed"
-    assert json.loads((runs.path / "result.json").read_text())["notes"] == [
-        "The lab could not be torn down in order: stuck"
-    ]
+    result = Result.read(runs.path)
+    assert re.search(left, result.left or "")
+    assert result.requests["ok"] == len(list(read_requests(runs.path))) == 20
+    assert (runs.path / "controller.log").read_text() == "it began\nlast word\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lab.driver.backends import registry
 from lab.driver.backends.base import Backend, Lab, Missing
 from lab.driver.backends.registry import Entry
-from lab.driver.errors import UsageError
+from lab.driver.errors import LabError, UsageError
 
 NAMES = ("auto", "compose", "sandbox")
 
@@ -32,13 +32,24 @@ def attach(entry: Entry) -> Lab:
 
 
 def down_all() -> list[str]:
-    """End every kept lab, and what a killed driver left on the engine; gives their names."""
+    """End every kept lab, and what a killed driver left on the engine; gives their names.
+
+    Raises LabError with a sentence for each lab that stays, when all others are down."""
     from lab.driver.backends.compose import ComposeBackend
 
-    entries = [entry for entry in registry.entries() if entry.ready]
-    for entry in entries:
-        attach(entry).down()
-    return [entry.name for entry in entries] + ComposeBackend().sweep()
+    ended: list[str] = []
+    errors: list[str] = []
+    for entry in registry.entries():
+        if entry.ready:
+            try:
+                attach(entry).down()
+                ended.append(entry.name)
+            except LabError as error:
+                errors.append(str(error))
+    ended += ComposeBackend().sweep()
+    if errors:
+        raise LabError("\n".join(errors))
+    return ended
 
 
 def _named(name: str) -> Backend:

@@ -22,8 +22,9 @@ from lab import wire
 from lab.driver.backends import engine, images, projects, registry
 from lab.driver.backends.base import Missing
 from lab.driver.backends.compose_command import Compose
+from lab.driver.backends.port import fixed_port
 from lab.driver.backends.registry import Entry
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import LabError, LeftBehind
 
 if TYPE_CHECKING:
     import docker
@@ -41,12 +42,13 @@ class ComposeLab:
     def __init__(self, client: docker.DockerClient, project: str, name: str, url: str, token: str, kept: bool) -> None:
         self.name, self.url, self.token = name, url, token
         self.client, self.project, self.kept = client, project, kept
-        self._texts: dict[str, str] | None = None  # set when the containers are gone
+        self._texts: dict[str, str] | None = None  # the logs, as last read before the end
+        self._gone = False
 
     def alive(self) -> bool:
         """A question to the engine, some 5 ms."""
         with _engine_errors():
-            return self._texts is None and all(state == "running" for state, _ in self._states().values())
+            return not self._gone and all(state == "running" for state, _ in self._states().values())
 
     def why_dead(self) -> str:
         with _engine_errors():
@@ -66,14 +68,24 @@ class ComposeLab:
         return {log: texts.get(name, b"").decode(errors="replace") for log, name in SERVICES.items()}
 
     def down(self) -> None:
-        if self._texts is None:
+        if not self._gone:
             with contextlib.suppress(LabError):
                 self._texts = self.logs()
-            with _engine_errors():
-                projects.remove(self.client, self.project)
+            self._remove()
+            self._gone = True
             self.client.close()
         if self.kept:
             registry.remove(self.name)
+
+    def _remove(self) -> None:
+        try:
+            with _engine_errors():
+                projects.remove(self.client, self.project)
+        except LeftBehind:
+            raise
+        except LabError as error:
+            command = projects.removal(self.project)
+            raise LeftBehind(f"containers of {self.project} may be left ({error}): {command}") from None
 
     def find_url(self) -> str:
         """Where the agent's port is published."""
@@ -134,7 +146,7 @@ class ComposeBackend:
             return projects.sweep(client, but=known)
 
     def up(self, name: str, pox: Path | None, keep: bool) -> ComposeLab:
-        port = _port(self._environ.get("LAB_PORT", ""))
+        port = str(fixed_port(self._environ))
         if not keep:
             return self._up(name, pox, port, keep=False)
         entry = registry.claim(name, self.name)
@@ -158,9 +170,11 @@ class ComposeBackend:
         lab = ComposeLab(client, project, name, "", secrets.token_urlsafe(24), kept=False)
         try:
             self._start(compose, lab, pox, port, keep)
-        except BaseException:
-            with contextlib.suppress(LabError):  # the first error is the one to tell
+        except BaseException as error:
+            try:
                 lab.down()
+            except LeftBehind as left:
+                raise LeftBehind(f"{error or type(error).__name__}; {left}") from error
             raise
         return lab
 
@@ -217,12 +231,6 @@ def _project(name: str, keep: bool) -> str:
     """Compose's own rule for names is narrower than ours. Kept labs are found again by it; runs never collide."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower())
     return f"{projects.PREFIX}{plain}-{os.geteuid() if keep else secrets.token_hex(4)}"
-
-
-def _port(text: str) -> str:
-    if text and not (text.isdecimal() and int(text) < 65536):
-        raise UsageError(f"LAB_PORT is {text!r}: it must be a port number, or not set for any free port")
-    return text or "0"
 
 
 def _ask(lab: ComposeLab, path: str) -> int | None:

@@ -27,21 +27,32 @@ def identity(pid: int) -> str | None:
     return f"{_BOOT_ID.read_text().strip()}/{fields[19]}"
 
 
+def children(pid: int) -> list[tuple[int, str]]:
+    """The living children of a process, with their identities."""
+    try:
+        numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    known = ((int(number), identity(int(number))) for number in numbers)
+    return [(number, who) for number, who in known if who]
+
+
 def is_running(pid: int, who: str) -> bool:
     return identity(pid) == who
 
 
-def terminate(pid: int, who: str, grace_s: float = 5.0) -> None:
-    """SIGTERM, after `grace_s` SIGKILL; returns when the process is gone. Nothing happens if it isn't `who` any more.
+def terminate(pid: int, who: str, grace_s: float = 5.0) -> bool:
+    """SIGTERM, after `grace_s` SIGKILL; whether the process is gone. Nothing happens if it isn't `who` any more.
 
     Raises PermissionError: the process is another user's."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return True
     try:
-        if is_running(pid, who):
-            _signal_and_wait(pidfd, signal.SIGTERM, grace_s) or _signal_and_wait(pidfd, signal.SIGKILL, 5.0)
+        if not is_running(pid, who):
+            return True
+        return _signal_and_wait(pidfd, signal.SIGTERM, grace_s) or _signal_and_wait(pidfd, signal.SIGKILL, 5.0)
     finally:
         os.close(pidfd)
 

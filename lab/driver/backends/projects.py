@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.driver.backends import registry
 from lab.driver.backends.processes import identity
-from lab.driver.errors import LabError
+from lab.driver.errors import LeftBehind
 
 if TYPE_CHECKING:
     import docker
@@ -61,16 +61,21 @@ def sweep(client: docker.DockerClient, *, but: Collection[str] | None = None) ->
 
 def remove(client: docker.DockerClient, project: str) -> None:
     """Containers, networks and volumes of a project. Asks until nothing is listed: a Compose command that was killed
-    may have left the engine with work to finish. Raises LabError when something stays."""
+    may have left the engine with work to finish. Raises LeftBehind when something stays."""
     deadline = time.monotonic() + _GONE_S
-    while _remove_listed(client.api, {"label": f"{PROJECT}={project}"}):
+    while left := _remove_listed(client.api, {"label": f"{PROJECT}={project}"}):
         if time.monotonic() > deadline:
-            raise LabError(f"the containers of {project} can't be removed: docker compose -p {project} down --volumes")
+            raise LeftBehind(f"{', '.join(left)} can't be removed: {removal(project)}")
         time.sleep(0.05)
 
 
-def _remove_listed(api: Any, filters: dict[str, str]) -> int:
-    """One pass; gives how many things there were. The order matters: a container holds its networks and volumes."""
+def removal(project: str) -> str:
+    """The command that removes all of a project."""
+    return f"docker compose --project-name {project} down --volumes"
+
+
+def _remove_listed(api: Any, filters: dict[str, str]) -> list[str]:
+    """One pass; gives what there was, by name. The order matters: a container holds its networks and volumes."""
     containers = api.containers(all=True, filters=filters)
     networks = api.networks(filters=filters)
     volumes = api.volumes(filters=filters)["Volumes"] or []
@@ -78,7 +83,9 @@ def _remove_listed(api: Any, filters: dict[str, str]) -> int:
         list(pool.map(lambda container: _try(api.remove_container, container["Id"], v=True, force=True), containers))
         list(pool.map(lambda network: _try(api.remove_network, network["Id"]), networks))
         list(pool.map(lambda volume: _try(api.remove_volume, volume["Name"], force=True), volumes))
-    return len(containers) + len(networks) + len(volumes)
+    names = [f"the container {(container['Names'] or [container['Id']])[0].lstrip('/')}" for container in containers]
+    names += [f"the network {network['Name']}" for network in networks]
+    return names + [f"the volume {volume['Name']}" for volume in volumes]
 
 
 def _try(call: Any, *args: Any, **kwargs: Any) -> None:

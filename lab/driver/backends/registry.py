@@ -19,6 +19,7 @@ from typing import IO
 
 from lab.driver.backends.processes import identity, is_running
 from lab.driver.errors import LabError, UsageError
+from lab.driver.wording import alternatives, quote
 
 LOGS = ("agent.log", "controller.log")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -114,6 +115,16 @@ def find(name: str) -> Entry | None:
 def newest() -> Entry | None:
     """The lab started last: the one meant where none is named."""
     return next((entry for entry in entries() if entry.ready), None)
+
+
+def named(name: str | None) -> Entry:
+    """The living lab of that name; None: the newest. Raises UsageError where there is none."""
+    if entry := find(name) if name else newest():
+        return entry
+    running = [entry.name for entry in entries()]
+    if name and running:
+        raise UsageError(f"no lab is called {quote(name)}{alternatives(name, running)}")
+    raise UsageError("no lab is running: start one with `up`")
 
 
 def entries() -> list[Entry]:

@@ -27,9 +27,10 @@ from typing import IO, Final
 import lab
 from lab.driver.backends import registry, requirements, sandbox_init
 from lab.driver.backends.base import Missing
-from lab.driver.backends.processes import identity, terminate
+from lab.driver.backends.port import fixed_port
+from lab.driver.backends.processes import children, identity, terminate
 from lab.driver.backends.registry import LOGS, Entry
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import LabError, LeftBehind
 
 SUPERVISOR: Final = (requirements.PYTHON, "-s", "-m", "lab.engines.supervisor")
 AGENT: Final = (requirements.PYTHON, "-s", "-m", "lab.agent")
@@ -38,6 +39,7 @@ Logs = dict[str, IO[bytes]]
 PAUSE_S: Final = 0.01  # between questions to an agent that has answered but isn't ready
 TAIL_LINES: Final = 5
 DOWN_S: Final = 2.0  # a sandbox ends in some 50 ms
+KILL_S: Final = 2.0
 
 
 class SandboxLab:
@@ -65,12 +67,17 @@ class SandboxLab:
     def down(self) -> None:
         """End the lab. `unshare`, our child, ends after all else in the sandbox, so it is enough to wait for it."""
         self._lifeline.close()
+        left: list[int] = []
         try:
             self._process.wait(DOWN_S)
         except subprocess.TimeoutExpired:  # the first process is stopped, or stuck
+            inside = children(self._process.pid)
             self._process.kill()
             self._process.wait()
+            left = [pid for pid, who in inside if not terminate(pid, who, KILL_S)]
         self._close_logs()
+        if left:
+            raise _left_behind(self.name, left[0])
 
     def first_process(self) -> int:
         """Process id of the sandbox's PID 1 as seen from here: the kernel attaches it to the message of its start."""
@@ -116,8 +123,9 @@ class KeptLab:
         return {name: path.read_text(errors="replace") if path.exists() else "" for name, path in paths.items()}
 
     def down(self) -> None:
-        if self._entry.pid is not None and self._entry.identity is not None:
-            terminate(self._entry.pid, self._entry.identity)
+        pid, who = self._entry.pid, self._entry.identity
+        if pid is not None and who is not None and not terminate(pid, who):
+            raise _left_behind(self.name, pid)
         if self._process:
             self._process.wait()
         registry.remove(self.name)
@@ -177,7 +185,7 @@ class SandboxBackend:
 
     def _up(self, name: str, pox: Path | None, logs: Logs, guarded: bool) -> SandboxLab:
         try:
-            listening = _listen(self._environ.get("LAB_PORT", ""))
+            listening = _listen(fixed_port(self._environ))
             lab = self._spawn(name, pox, listening, logs, guarded)
         except BaseException:
             for file in logs.values():
@@ -220,6 +228,11 @@ class SandboxBackend:
                 time.sleep(PAUSE_S)
 
 
+def _left_behind(name: str, pid: int) -> LeftBehind:
+    """All of a lab hangs on its first process."""
+    return LeftBehind(f"process {pid}, and so the lab {name}, can't be ended: kill -9 {pid}")
+
+
 def _command(guarded: bool) -> list[str]:
     guard = (
         ["setpriv", "--pdeathsig", "KILL"] if guarded and threading.current_thread() is threading.main_thread() else []
@@ -229,16 +242,14 @@ def _command(guarded: bool) -> list[str]:
     return [*guard, "unshare", *spaces, requirements.PYTHON, "-I", "-S", sandbox_init.__file__]
 
 
-def _listen(port: str) -> socket.socket:
+def _listen(port: int) -> socket.socket:
     """A socket on 127.0.0.1, made out here so that it is reached from here, whatever namespace serves it."""
-    if not port.isdecimal() and port:
-        raise UsageError(f"LAB_PORT is {port!r}: it must be a port number, or not set for any free port")
     sock = socket.socket()
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", int(port or 0)))
+        sock.bind(("127.0.0.1", port))
         sock.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sock.close()
         raise LabError(
             f"port {port} can't be used ({error}): set LAB_PORT to another, or unset it for any free port"

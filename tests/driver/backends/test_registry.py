@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lab.driver import backends
-from lab.driver.backends import processes, registry
+from lab.driver.backends import processes, registry, sandbox
 from lab.driver.backends.base import Missing
+from lab.driver.backends.compose import ComposeBackend
 from lab.driver.backends.registry import Entry
 from lab.driver.errors import LabError, UsageError
 
@@ -136,6 +137,19 @@ def test_down_spares_a_process_that_only_has_the_same_number(sleeper: subprocess
     assert sleeper.poll() is None
 
 
+def test_a_kept_lab_that_cant_be_ended_stays_in_the_register_and_the_others_go(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = an_entry("stuck", pid=sleeper.pid), an_entry("other")
+    for entry in (stuck, other):
+        registry.save(entry)
+    monkeypatch.setattr(sandbox, "terminate", lambda pid, who: pid != sleeper.pid)
+    monkeypatch.setattr(ComposeBackend, "sweep", lambda self: [])
+    with pytest.raises(LabError, match=f"^process {sleeper.pid}, .* the lab stuck, .* kill -9 {sleeper.pid}$"):
+        backends.down_all()
+    assert registry.entries() == [stuck]
+
+
 def test_what_ignores_sigterm_is_killed() -> None:
     stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen(["sh", "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True) as process:
@@ -143,7 +157,7 @@ def test_what_ignores_sigterm_is_killed() -> None:
         process.stdout.readline()
         who = processes.identity(process.pid)
         assert who is not None
-        processes.terminate(process.pid, who, grace_s=0.1)
+        assert processes.terminate(process.pid, who, grace_s=0.1)
         assert process.wait(5) == -9
 
 

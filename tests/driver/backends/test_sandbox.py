@@ -20,7 +20,7 @@ from stand_in import facts, processes, spaces_in_use, spaces_of, wait_until
 
 from lab.driver.backends import registry, requirements, sandbox
 from lab.driver.backends.processes import identity
-from lab.driver.errors import LabError, UsageError
+from lab.driver.errors import LabError, LeftBehind, UsageError
 
 ROOT = Path(__file__).parents[3]
 AS_NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
@@ -200,6 +200,19 @@ def test_a_lab_whose_first_process_is_stopped_still_goes_down(
     os.kill(lab.first_process(), signal.SIGSTOP)
     lab.down()
     assert_nothing_left(mark, set(), lab.url, place)
+
+
+def test_a_lab_that_cant_be_ended_is_named_with_the_command_and_its_logs_are_kept(
+    mark: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "DOWN_S", 0.1)
+    monkeypatch.setattr(sandbox, "terminate", lambda *_: False)
+    lab = stand_in.backend(mark).up(mark, None, False)
+    first = lab.first_process()
+    os.kill(first, signal.SIGSTOP)
+    with pytest.raises(LeftBehind, match=f"^process {first}, .*: kill -9 {first}$"):
+        lab.down()
+    assert lab.logs()["agent.log"] == "agent serves\n"
 
 
 def test_a_clone_in_tmp_with_spaces_in_its_name_works(mark: str, place: Path, clone: Path) -> None:
