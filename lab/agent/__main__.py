@@ -31,6 +31,7 @@ log = logging.getLogger("lab.agent")
 
 
 def main() -> int:
+    os.umask(0o022)  # the web servers, as another user, get to their files
     state = Path(os.environ.get("LAB_STATE", "/run/balance-lab"))
     state.mkdir(parents=True, exist_ok=True)
     _log_to(state / "agent.log")

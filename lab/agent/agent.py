@@ -22,6 +22,7 @@ from lab.agent.clients import Run
 from lab.agent.commands import Command, output_of
 from lab.agent.openvswitch import OpenVSwitch
 from lab.agent.pings import ping_all
+from lab.agent.privileges import as_nobody
 from lab.agent.reconnection import Reconnection
 from lab.agent.refusal import Refusal
 from lab.agent.servers import Servers
@@ -66,6 +67,7 @@ class Agent:
         self._preparing = ThreadPoolExecutor(2)
         self._daemons: Future[None] = self._preparing.submit(self._ovs.start)  # while the API is being imported
         self._curl: Future[str] = self._preparing.submit(_curl_version)
+        self._preparing.submit(as_nobody)  # tried before it is wanted
         self._built: Built | None = None
         self._reconnection: Reconnection | None = None
         self._runs: set[Run] = set()

@@ -20,6 +20,7 @@ from typing import IO
 from lab import wire
 from lab.agent import curl
 from lab.agent.namespaces import Place
+from lab.agent.privileges import as_nobody
 
 FIRST_BATCH = 10  # requests on a client's first connection, when time ends the load: to know its rate
 LONGEST_BATCH_S = 3600.0
@@ -173,7 +174,7 @@ class Run:
         started, count = time.time(), 0
         try:
             child = self._places[client].popen(
-                curl.command(self._load.url, self._load.timeout_s, repeat),
+                [*as_nobody(), *curl.command(self._load.url, self._load.timeout_s, repeat)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,9 +1,9 @@
 """nginx as a host's web server, for load: the same X-Server header and hit log as the small one, without
 health checks.
 
-One process without a master: it changes to no other user (a sandbox without root has only one), and it handles its
-events one after the other, so an answer through its private socket proves that all hits before it are in the log.
-Rule: whatever it writes lies in its own folder.
+One process without a master: it changes to no other user by itself (see privileges.py), and it handles its events one
+after the other, so an answer through its private socket proves that it serves, and all hits before it are in the log.
+Rule: whatever it writes, but for its hits, lies in a folder of its own, where nobody else writes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 from lab import wire
+from lab.agent.privileges import as_nobody, give
 from lab.agent.web_server import HEALTH_CHECK, body_of
 
 NGINX = "/usr/sbin/nginx"
@@ -21,9 +22,9 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 CONFIGURATION = """\
 daemon off;
 master_process off;
-user root root;
-pid {home}/pid;
-error_log {home}/error.log warn;
+{user}
+pid {own}/pid;
+error_log {own}/error.log warn;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
 http {{
@@ -43,7 +44,7 @@ http {{
         location / {{ try_files /body =500; }}
     }}
     server {{
-        listen unix:{home}/socket;
+        listen unix:{own}/socket;
         access_log off;
         location / {{ return 204; }}
     }}
@@ -53,25 +54,27 @@ http {{
 
 def prepare(server: wire.HttpServer, home: Path, log: Path) -> list[str]:
     """Write configuration and body below `home`; returns the command line."""
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "socket").unlink(missing_ok=True)
+    own = home / "own"
+    own.mkdir(parents=True, exist_ok=True)
+    give(own)
+    (own / "socket").unlink(missing_ok=True)
     (home / "body").write_bytes(body_of(server.host, server.response_bytes))
     listen = f"[::]:{server.port} ipv6only=off" if IPV6.exists() else str(server.port)
-    temporary = "\n    ".join(f"{kind}_temp_path {home}/{kind};" for kind in TEMPORARY)
+    temporary = "\n    ".join(f"{kind}_temp_path {own}/{kind};" for kind in TEMPORARY)
     configuration = home / "nginx.conf"
+    user = "" if as_nobody() else "user root root;"  # without one, nginx would want its own
+    places = {"home": home, "own": own, "log": log, "temporary": temporary}
     configuration.write_text(
-        CONFIGURATION.format(
-            home=home, log=log, host=server.host, listen=listen, temporary=temporary, health_check=HEALTH_CHECK
-        )
+        CONFIGURATION.format(host=server.host, listen=listen, health_check=HEALTH_CHECK, user=user, **places)
     )
-    return [NGINX, "-p", f"{home}/", "-c", str(configuration)]
+    return [NGINX, "-p", f"{own}/", "-c", str(configuration)]
 
 
 def settle(home: Path) -> None:
-    """Returns when all answers that nginx has sent so far are in its log."""
+    """Returns when all answers that nginx has sent so far are in its log. Raises OSError: it doesn't serve."""
     with socket.socket(socket.AF_UNIX) as barrier:
         barrier.settimeout(2)
-        barrier.connect(str(home / "socket"))
+        barrier.connect(str(home / "own" / "socket"))
         barrier.sendall(b"GET / HTTP/1.0\r\n\r\n")
         while barrier.recv(4096):
             pass

@@ -1,6 +1,7 @@
 """The web servers on the hosts: start them all at once, wait until they listen, read and empty their hit logs.
 
-Whether a server listens is read in its namespace's socket table, so no probe ever appears among the hits.
+A server is up when it says so itself: the small one in its output, nginx through its private socket. So nothing else
+that listens on its port is taken for it, and no probe appears among the hits.
 Rule: a server that can't start is a sentence with its own last words.
 """
 
@@ -8,21 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lab import wire
 from lab.agent import nginx
 from lab.agent.namespaces import Place
+from lab.agent.privileges import LISTEN, as_nobody, give
 from lab.agent.refusal import Refusal
+from lab.agent.web_server import UP
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("web_server.py")
-LISTEN = "0A"  # the state's number in /proc/net/tcp
 POLL_S = 0.005
 START_S = 10.0
 log = logging.getLogger("lab.agent")
@@ -39,13 +40,18 @@ class Running:
         self._home.mkdir(parents=True, exist_ok=True)
         self.hits = state / "hits" / f"{self._name}.ndjson"
         self.hits.write_bytes(b"")
+        give(self.hits)
         self._words = self._home / "output"
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._words.open("wb") as output:
             return self._place.popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                [*as_nobody(keep=LISTEN), *self._command()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def start_again(self) -> None:
@@ -59,10 +65,21 @@ class Running:
         if server.kind == "nginx":
             return nginx.prepare(server, self._home, self.hits)
         figures = (server.port, server.response_bytes, server.delay_ms)
-        return [PYTHON, "-I", "-S", str(SCRIPT), server.host, *map(str, figures), str(self.hits)]
+        script = self._home / SCRIPT.name  # a copy: the kit's folder may be closed to others, as by a umask of 077
+        script.write_bytes(SCRIPT.read_bytes())
+        return [PYTHON, "-I", "-S", str(script), server.host, *map(str, figures), str(self.hits)]
+
+    def _is_up(self) -> bool:
+        if self.server.kind != "nginx":
+            return self._words.read_bytes().startswith(UP)
+        try:
+            nginx.settle(self._home)
+        except OSError:
+            return False
+        return True
 
     def wait_listening(self, deadline: float) -> None:
-        while not listens(self.process.pid, self.server.port):
+        while not self._is_up():
             code = self.process.poll()
             if code is not None or time.monotonic() > deadline:
                 why = f"ended with exit code {code}" if code is not None else f"didn't listen within {START_S:g} s"
@@ -139,28 +156,3 @@ class Servers:
         for running in self._running:
             running.stop()
         self._running.clear()
-
-
-def listens(pid: int, port: int) -> bool:
-    """Whether process `pid` listens on TCP `port`, in whatever network namespace it is."""
-    files = _open_files(pid)
-    return any(f"socket:[{inode}]" in files for inode in _listening(pid, port))
-
-
-def _open_files(pid: int) -> set[str]:
-    found: set[str] = set()
-    with suppress(OSError):  # the process may end meanwhile
-        for file in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):  # and so may an open file
-                found.add(os.readlink(file))
-    return found
-
-
-def _listening(pid: int, port: int) -> Iterator[str]:
-    """The inodes of the sockets that listen on `port` in the namespace of `pid`."""
-    for table in ("tcp6", "tcp"):
-        with suppress(OSError):  # the process is gone, or the kernel has no IPv6
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                words = line.split()
-                if words[3] == LISTEN and words[1].endswith(f":{port:04X}"):
-                    yield words[9]

@@ -2,11 +2,11 @@
 
     /usr/bin/python3 -I -S web_server.py NAME PORT RESPONSE_BYTES DELAY_MS LOG
 
-`GET /slow?seconds=S&bytes=B` sends B bytes evenly over S seconds; any other path gives the same body. Standard library
-only, and little of it: many hosts each start one, so imports are counted in milliseconds. A thread per connection keeps
-a slow answer from holding up the others. Rule: a hit stands in the log before the last byte of its answer is sent, so
-the counts at both ends agree as soon as the client is done. The balancer's own health checks are not logged: they are
-no hits.
+It writes UP to standard output once it listens. `GET /slow?seconds=S&bytes=B` sends B bytes evenly over S seconds; any
+other path gives the same body. Standard library only, and little of it: many hosts each start one, so imports are
+counted in milliseconds. A thread per connection keeps a slow answer from holding up the others. Rule: a hit stands in
+the log before the last byte of its answer is sent, so the counts at both ends agree as soon as the client is done. The
+balancer's own health checks are not logged: they are no hits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 
 BACKLOG = 1024
 MAX_HEAD = 16_384
+UP = b"listening\n"
 HEALTH_CHECK = "balance-lab-health"  # User-Agent of the balancer's checks
 IDLE_S = 60.0  # an open connection without a request is closed after this
 SLICE_S = 0.05  # a slow answer sends a piece this often
@@ -199,6 +200,7 @@ def main(name: str, port: str, size: str, delay_ms: str, log: str) -> None:
     site = Site(name, int(size), int(delay_ms) / 1000, log)
     threading.stack_size(256 * 1024)  # a thousand connections are 256 MB of address space, not 8 GB
     with listen(int(port)) as listener:
+        os.write(1, UP)
         while True:
             connection, address = listener.accept()
             peer = (address[0].removeprefix("::ffff:"), address[1])

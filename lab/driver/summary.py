@@ -25,7 +25,7 @@ MAX_CHECKS: Final = 12  # that held; those that failed are all shown
 def show(result: Result, folder: Path, stream: IO[str]) -> None:
     """Print the table of a finished run."""
     console = Console(file=stream, highlight=False, soft_wrap=False)
-    console.print(Padding(render(result, folder), (1, 0, 0, 0)))
+    console.print(Padding(render(result, folder), (1, 0, 0, 0), expand=False))
 
 
 def render(result: Result, folder: Path) -> Group:

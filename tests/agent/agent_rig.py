@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
 
 from lab import wire
-from lab.agent.servers import PYTHON, SCRIPT, listens
+from lab.agent.servers import PYTHON, SCRIPT
+from lab.agent.web_server import UP
 
 HERE = Path(__file__).parent
 
@@ -23,6 +27,14 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0)
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
         time.sleep(0.005)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users get to, as they don't to pytest's: the web servers run as nobody where we are root."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 def free_port() -> int:
@@ -36,8 +48,10 @@ class Web:
     def __init__(self, name: str, folder: Path, size: int, delay_ms: int) -> None:
         self.port, self._log = free_port(), folder / f"{name}.ndjson"
         words = [PYTHON, "-I", "-S", str(SCRIPT), name, str(self.port), str(size), str(delay_ms), str(self._log)]
-        self.process = subprocess.Popen(words)
-        wait_until(lambda: listens(self.process.pid, self.port), "the web server")
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        with self.process.stdout as said:
+            assert said.read(len(UP)) == UP
 
     @property
     def url(self) -> str:

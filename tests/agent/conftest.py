@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agent_rig import HERE, Door, Web
+from agent_rig import HERE, Door, Web, open_folder
 
 from lab.agent.servers import PYTHON
 
@@ -29,21 +29,22 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def served() -> Iterator[Door]:
     """The API, for all tests of a module: it takes half a second to start."""
     if subprocess.run([PYTHON, "-c", "import aiohttp"], capture_output=True).returncode:
         pytest.skip(f"{PYTHON} has no aiohttp (Debian's python3-aiohttp)")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd, port = listener.fileno(), listener.getsockname()[1]
-        environment = {**os.environ, "LAB_LISTEN_FD": str(fd), "LAB_STATE": str(tmp_path_factory.mktemp("agent"))}
-        process = subprocess.Popen([PYTHON, str(HERE / "api_without_mininet.py")], env=environment, pass_fds=[fd])
-    door = Door(f"http://127.0.0.1:{port}", "t")
-    try:
-        yield door  # its first request waits in the listening socket until the API is there
-    finally:
-        door.close()
-        process.kill()
-        process.wait()
+    with open_folder() as state:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            fd, port = listener.fileno(), listener.getsockname()[1]
+            environment = {**os.environ, "LAB_LISTEN_FD": str(fd), "LAB_STATE": str(state)}
+            process = subprocess.Popen([PYTHON, str(HERE / "api_without_mininet.py")], env=environment, pass_fds=[fd])
+        door = Door(f"http://127.0.0.1:{port}", "t")
+        try:
+            yield door  # its first request waits in the listening socket until the API is there
+        finally:
+            door.close()
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from agent_rig import HERE, Door, wait_until
 
 from lab import wire
+from lab.agent import privileges
 from lab.agent.servers import PYTHON
 from lab.driver.backends.sandbox import SandboxBackend
 
@@ -239,3 +242,14 @@ def test_the_lab_command_works_beside_the_agent(network: Door) -> None:
     wrong = network.ask("POST", "/exec", {"host": "agent", "argv": [*command, "h9", "ls"]}).json()
     assert wrong["exit_code"] == 3
     assert "no node 'h9'" in wrong["stderr"]
+
+
+def test_web_servers_and_clients_are_nobody_where_the_sandbox_has_such_a_user(network: Door) -> None:
+    slow = wire.Load(clients=("h3",), url="http://10.0.0.1/slow?seconds=1", requests=1)
+    with ThreadPoolExecutor() as pool:
+        load = pool.submit(network.load, slow)
+        wait_until(lambda: "curl" in run(network, "agent", "ps", "-eo", "args"), "curl to run")
+        processes = [line.split(maxsplit=1) for line in run(network, "agent", "ps", "-eo", "uid,args").splitlines()]
+        assert load.result()[0]["error"] is None
+    users = [uid for uid, words in processes if re.search(r"/(web_server\.py|nginx|curl) ", words)]
+    assert users == [str(privileges.NOBODY if os.geteuid() == 0 else 0)] * 4  # three servers, and the curl

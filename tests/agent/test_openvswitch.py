@@ -1,9 +1,7 @@
-"""What ovs-vswitchd's log says about connections, and what the socket table says about servers."""
+"""What ovs-vswitchd's log says about connections, and its words about a connection tracker."""
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 
 from lab.agent.openvswitch import OpenVSwitch, read_connections, read_tracker, run
 from lab.agent.refusal import Refusal
-from lab.agent.servers import listens
 
 LINE = "2026-11-25T03:27:19.116Z|00045|rconn|DBG|s1<->tcp:127.0.0.1:6633: entering "
 CONNECTED = LINE + "ACTIVE\n"
@@ -79,14 +76,6 @@ def test_a_command_that_fails_is_told_in_its_own_words() -> None:
     assert refused.value.status == 500
     with pytest.raises(Refusal, match="nosuchprogram is not installed"):
         run(["nosuchprogram"])
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_a_listening_port_is_found_without_connecting(address: str) -> None:
-    with socket.create_server((address, 0)) as listener:
-        port = listener.getsockname()[1]
-        assert listens(os.getpid(), port)
-    assert not listens(os.getpid(), port)
 
 
 FEATURES = "Ufid: Yes\nRecirc: Yes\nCT state: Yes\nCT zone: Yes\nCT mark: No\nCT state NAT: Yes\nMax VLAN headers: 1\n"

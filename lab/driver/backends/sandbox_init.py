@@ -175,6 +175,7 @@ def main() -> NoReturn:
     for fd in plan["fds"]:
         os.set_inheritable(fd, False)
     init = Init(lifeline)
+    os.umask(0o022)  # inside there may be other users than root, and they get through these folders
     try:
         make_private(plan["kit"], plan["pox"])
         protect_sysctls()
