@@ -13,7 +13,7 @@ from played import SCENARIOS, combinations, in_order, play, run
 pytestmark = pytest.mark.sandbox
 STOCK = [name for name in SCENARIOS if combinations(name)[0][0] == "stock"]
 OURS = [name for name in SCENARIOS if name not in STOCK]
-ORDERED = [name for name in OURS if in_order(name)]
+ORDERED = [name for name in OURS if in_order(name) and len(combinations(name)) > 1]
 POX = pytest.mark.pox
 
 
@@ -35,7 +35,6 @@ def test_every_expectation_holds(name: str, engine: str, mode: str) -> None:
 @pytest.mark.parametrize("name", ORDERED)
 def test_engines_and_modes_choose_the_same_server_for_each_request(name: str) -> None:
     chosen = {combination: run(name, *combination).servers_in_turn() for combination in combinations(name)}
-    assert len(chosen) == 4
     first = next(iter(chosen.values()))
     assert all(first.values())
     assert all(servers == first for servers in chosen.values())
@@ -43,7 +42,9 @@ def test_engines_and_modes_choose_the_same_server_for_each_request(name: str) ->
 
 def test_scenarios_that_leave_nothing_to_chance_are_found() -> None:
     """So that the test above doesn't lose one without a word."""
-    assert {"round_robin", "weighted", "sticky", "two_services", "custom_policy", "server_down"} <= set(ORDERED)
+    known = {"round_robin", "weighted", "sticky", "two_services", "custom_policy", "server_down"}
+    assert known <= set(ORDERED)
+    assert all(len(combinations(name)) == 4 for name in known)
     assert not {"random", "least_connections"} & set(ORDERED)
 
 
