@@ -41,13 +41,19 @@ class Switch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpServer:
-    """One web server to start on a host; its answers carry `X-Server: <host>`."""
+    """One server to start on a host. Its answers name the host: in `X-Server`, or in a datagram's first line."""
 
     host: str
     port: int = 80
+    last_port: int | None = None  # of a range that begins with `port`, on all of which it listens
+    protocol: str = "tcp"  # HTTP; or udp
     kind: str = "python"  # or nginx
     response_bytes: int = 64
     delay_ms: int = 0
+
+    @property
+    def ports(self) -> range:
+        return range(self.port, (self.last_port or self.port) + 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +111,8 @@ class Service:
     ip: str
     servers: tuple[Server, ...]
     port: int = 80
-    protocol: str = "tcp"
+    last_port: int | None = None  # of a range that begins with `port`; None: it is the only one
+    protocol: str = "tcp"  # or udp
     policy: str = "round_robin"
     health: Health = Health()
 
@@ -149,7 +156,8 @@ class Load:
     """One round of requests. Ends after `requests` or `duration_s`, whichever is set (both: the first)."""
 
     clients: tuple[str, ...]
-    url: str  # http://10.0.1.1:80/
+    url: str  # http://10.0.1.1:80/ or udp://10.0.1.1:53/
+    last_port: int | None = None  # the requests ask the ports from the URL's to this one, in turn
     requests: int | None = 40  # total over all clients, dealt in turn
     duration_s: float | None = None
     rate: float | None = None  # requests started per second over all clients; None: closed model
@@ -172,13 +180,13 @@ class Flood:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One finished request, as the client saw it: a line of requests.ndjson."""
+    """One finished request, as the client saw it: a line of requests.ndjson. A UDP request has no status."""
 
     time: float  # Unix time (s) at its start
     client: str
     local_port: int | None
     server: str | None  # who answered, from X-Server
-    status: int | None  # HTTP status; None: no answer
+    status: int | None  # HTTP status; None: no answer, or none over HTTP
     connect_ms: float | None  # TCP handshake; None: not connected, or an open connection was used
     total_ms: float
     error: str | None = None  # curl's sentence; None: answered with a status below 400
@@ -190,7 +198,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """One request in a server's own log. The server's host is the key it is listed under."""
+    """One request in a server's own log. The server's host is the key it is listed under. Of a datagram, `path` is what
+    it said and `status` 200."""
 
     time: float
     client_ip: str

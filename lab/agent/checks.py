@@ -19,7 +19,10 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,7}")  # with -eth1000 behind it, 15 
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)  # unicast
 RESERVED = ("agent", "all", "lo")
 SERVER_KINDS = ("python", "nginx")
+PROTOCOLS = ("tcp", "udp")
 STATES = ("up", "down")
+MAX_PORTS = 64  # of a server's range: it listens on each
+MAX_DATAGRAM = 1_400  # bytes of an answer over UDP: one that must be fragmented has no ports to go by
 MAX_RESPONSE_BYTES = 100_000_000
 MAX_SYNS = 10_000_000
 MAX_FLOOD_S = 3600
@@ -35,7 +38,7 @@ def check_network(network: wire.Network) -> None:
     _check_links(network)
     for server in network.servers:
         _check_server(server, {host.name for host in network.hosts})
-    _unique("server", (f"{server.host}:{server.port}" for server in network.servers))
+    _unique("server", (f"{s.host}: {s.protocol} port {port}" for s in network.servers for port in s.ports))
 
 
 def _check_names(network: wire.Network) -> None:
@@ -94,12 +97,17 @@ def _check_server(server: wire.HttpServer, hosts: Collection[str]) -> None:
     where = f"the server on {server.host}:{server.port}"
     if server.host not in hosts:
         raise Refusal(400, f"{where}: there is no host {server.host!r}; {_known(hosts)}")
+    if server.protocol not in PROTOCOLS:
+        raise Refusal(400, f"{where}: protocol {server.protocol!r} is not known; {_known(PROTOCOLS)}")
     if not 0 < server.port < 65_536:
         raise Refusal(400, f"{where}: the port is not between 1 and 65535")
+    if not 1 <= len(server.ports) <= MAX_PORTS or server.ports[-1] > 65_535:
+        raise Refusal(400, f"{where}: a range has 1 to {MAX_PORTS} ports, up to port 65535")
     if server.kind not in SERVER_KINDS:
         raise Refusal(400, f"{where}: kind {server.kind!r} is not known; {_known(SERVER_KINDS)}")
-    if not 0 <= server.response_bytes <= MAX_RESPONSE_BYTES:
-        raise Refusal(400, f"{where}: response_bytes {server.response_bytes} is not between 0 and {MAX_RESPONSE_BYTES}")
+    most = MAX_DATAGRAM if server.protocol == "udp" else MAX_RESPONSE_BYTES
+    if not 0 <= server.response_bytes <= most:
+        raise Refusal(400, f"{where}: response_bytes {server.response_bytes} is not between 0 and {most}")
     if server.delay_ms < 0 or (server.delay_ms and server.kind != "python"):
         raise Refusal(400, f"{where}: delay_ms {server.delay_ms} can't be; only kind python delays, by 0 ms or more")
 
@@ -112,9 +120,18 @@ def check_load(load: wire.Load, hosts: Collection[str]) -> None:
         check_host(client, hosts)
     _unique("client", load.clients)
     check_url(load.url)
+    _check_ports(load)
     _check_pace(load)
     if load.keepalive:
         _check_keepalive(load)
+
+
+def _check_ports(load: wire.Load) -> None:
+    parts = urlsplit(load.url)
+    if load.last_port is not None and not (parts.port or 80) <= load.last_port < 65_536:
+        raise Refusal(400, f"last_port {load.last_port} is not between the URL's port and 65535")
+    if parts.scheme == "udp" and load.keepalive:
+        raise Refusal(400, "keepalive says nothing over UDP: each request comes from a port of its own")
 
 
 def _check_pace(load: wire.Load) -> None:
@@ -159,10 +176,11 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         fine = parts.scheme == "http" and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        fine = fine or (parts.scheme == "udp" and bool(parts.hostname) and bool(parts.port))
     except ValueError:
         fine = False
     if not fine or not url.isprintable() or " " in url:
-        raise Refusal(400, f"{url!r:.80} is no URL of the kind http://10.0.1.1:80/")
+        raise Refusal(400, f"{url!r:.80} is no URL of the kind http://10.0.1.1:80/ or udp://10.0.1.1:53/")
 
 
 def check_host(name: str, hosts: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Runs the clients of a load: real curl processes in the hosts' namespaces, a record per finished request.
+"""Runs the clients of a load: real curl processes (datagrams, for UDP) on the hosts, a record per finished request.
 
 Closed model: `concurrency` workers, each takes the next request (dealt to the clients in turn), runs curl, takes the
 next; with one worker the order is exact. Open model (`rate`): requests start at fixed times whatever the answers do,
@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO
+from urllib.parse import urlsplit, urlunsplit
 
 from lab import wire
 from lab.agent import curl
+from lab.agent.datagrams import Datagrams
 from lab.agent.namespaces import Place
 from lab.agent.privileges import as_nobody
 
@@ -37,6 +39,16 @@ class Outcome:
 def client_of(load: wire.Load, number: int) -> str:
     """Who sends request `number` (from 0): clients take turns."""
     return load.clients[number % len(load.clients)]
+
+
+def url_of(load: wire.Load, number: int) -> str:
+    """What request `number` (from 0) asks: the ports of a range take turns."""
+    if load.last_port is None:
+        return load.url
+    parts = urlsplit(load.url)
+    first = parts.port or 80
+    port = first + number % (load.last_port - first + 1)
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}"))
 
 
 def shares(load: wire.Load) -> dict[str, int]:
@@ -64,6 +76,7 @@ class Run:
         self._over = threading.Event()  # start nothing more
         self._cancelled = False  # nobody wants to know how it ends
         self._children: set[subprocess.Popen[bytes]] = set()
+        self._datagrams = Datagrams(load.timeout_s)
         self._dealt = self._sent = self._dropped = 0
         self._deadline = float("inf")
 
@@ -86,6 +99,7 @@ class Run:
 
     def _stop(self) -> None:
         self._over.set()
+        self._datagrams.cancel()
         with self._lock:
             for child in self._children:
                 child.kill()
@@ -100,23 +114,23 @@ class Run:
 
     def _work(self) -> None:
         while (number := self._deal()) is not None:
-            self._send(client_of(self._load, number))
+            self._send(number)
 
     def _run_open(self, rate: float) -> None:
         begun = time.monotonic()
         free = threading.Semaphore(self._load.concurrency)
         threads: list[threading.Thread] = []
 
-        def send(client: str) -> None:
+        def send(number: int) -> None:
             try:
-                self._send(client)
+                self._send(number)
             finally:
                 free.release()
 
         while (number := self._deal(due=begun + self._dealt / rate)) is not None:
             if free.acquire(blocking=False):
                 threads = [thread for thread in threads if thread.is_alive()]
-                threads.append(_started(send, client_of(self._load, number)))
+                threads.append(_started(send, number))
             else:
                 self._dropped += 1
         _join(threads)
@@ -145,7 +159,7 @@ class Run:
             size = min(size, share)
             share -= size
             begun = time.monotonic()
-            self._send(client, size)
+            self._curl(client, self._load.url, size)
             now = time.monotonic()
             size = next_batch(size / (now - begun), self._deadline - now)
 
@@ -167,14 +181,24 @@ class Run:
     def _is_over(self) -> bool:
         return self._over.is_set() or time.monotonic() >= self._deadline
 
-    # One curl
+    # One request, or one curl
 
-    def _send(self, client: str, repeat: int | None = None) -> None:
+    def _send(self, number: int) -> None:
+        """Send request `number` and report it."""
+        client, url = client_of(self._load, number), url_of(self._load, number)
+        if not url.startswith("udp:"):
+            self._curl(client, url)
+            return
+        request = self._datagrams.ask(client, self._places[client], url)
+        if request is not None:
+            self._finished(request)
+
+    def _curl(self, client: str, url: str, repeat: int | None = None) -> None:
         """Run one curl and report its requests, and one more when it ends before they are done."""
         started, count = time.time(), 0
         try:
             child = self._places[client].popen(
-                [*as_nobody(), *curl.command(self._load.url, self._load.timeout_s, repeat)],
+                [*as_nobody(), *curl.command(url, self._load.timeout_s, repeat)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Starting processes in a host's network namespace, without a helper program in between.
+"""Starting processes and opening sockets in a host's network namespace, without a helper program in between.
 
 The calling thread steps into the namespace, starts the child (which inherits it), and steps back: microseconds,
 where `mnexec` or `nsenter` would cost another exec for each request. Python has `os.setns` only since 3.12, so this
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ class Place(Protocol):
     """Where processes can be started."""
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]: ...
+    def socket(self, family: int, kind: int) -> socket.socket: ...
 
 
 class Here:
@@ -29,6 +31,9 @@ class Here:
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(argv, **options)
+
+    def socket(self, family: int, kind: int) -> socket.socket:
+        return socket.socket(family, kind)
 
 
 class Namespace:
@@ -54,6 +59,11 @@ class Namespace:
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         with self.entered():
             return subprocess.Popen(argv, **options)
+
+    def socket(self, family: int, kind: int) -> socket.socket:
+        """A socket of this namespace; it stays one wherever it is used."""
+        with self.entered():
+            return socket.socket(family, kind)
 
     def close(self) -> None:
         os.close(self._theirs)

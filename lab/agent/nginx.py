@@ -39,7 +39,7 @@ http {{
     keepalive_requests 1000000000;
     tcp_nodelay on;
     server {{
-        listen {listen} backlog=1024;
+        {listen}
         root {home};
         location / {{ try_files /body =500; }}
     }}
@@ -59,7 +59,8 @@ def prepare(server: wire.HttpServer, home: Path, log: Path) -> list[str]:
     give(own)
     (own / "socket").unlink(missing_ok=True)
     (home / "body").write_bytes(body_of(server.host, server.response_bytes))
-    listen = f"[::]:{server.port} ipv6only=off" if IPV6.exists() else str(server.port)
+    address, option = ("[::]:", " ipv6only=off") if IPV6.exists() else ("", "")
+    listen = "\n        ".join(f"listen {address}{port}{option} backlog=1024;" for port in server.ports)
     temporary = "\n    ".join(f"{kind}_temp_path {own}/{kind};" for kind in TEMPORARY)
     configuration = home / "nginx.conf"
     user = "" if as_nobody() else "user root root;"  # without one, nginx would want its own

@@ -24,6 +24,7 @@ from lab.agent.web_server import UP
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("web_server.py")
+UDP_SCRIPT = Path(__file__).with_name("udp_server.py")
 POLL_S = 0.005
 START_S = 10.0
 log = logging.getLogger("lab.agent")
@@ -35,7 +36,7 @@ class Running:
     def __init__(self, server: wire.HttpServer, place: Place, state: Path) -> None:
         self.server = server
         self._place = place
-        self._name = f"{server.host}-{server.port}"
+        self._name = f"{server.host}-{'udp-' * (server.protocol == 'udp')}{server.port}"
         self._home = state / "servers" / self._name
         self._home.mkdir(parents=True, exist_ok=True)
         self.hits = state / "hits" / f"{self._name}.ndjson"
@@ -62,15 +63,20 @@ class Running:
 
     def _command(self) -> list[str]:
         server = self.server
-        if server.kind == "nginx":
+        if self._is_nginx:
             return nginx.prepare(server, self._home, self.hits)
-        figures = (server.port, server.response_bytes, server.delay_ms)
-        script = self._home / SCRIPT.name  # a copy: the kit's folder may be closed to others, as by a umask of 077
-        script.write_bytes(SCRIPT.read_bytes())
-        return [PYTHON, "-I", "-S", str(script), server.host, *map(str, figures), str(self.hits)]
+        original = UDP_SCRIPT if server.protocol == "udp" else SCRIPT
+        script = self._home / original.name  # a copy: the kit's folder may be closed to others, as by a umask of 077
+        script.write_bytes(original.read_bytes())
+        ports, figures = f"{server.port}-{server.ports[-1]}", (str(server.response_bytes), str(server.delay_ms))
+        return [PYTHON, "-I", "-S", str(script), server.host, ports, *figures, str(self.hits)]
+
+    @property
+    def _is_nginx(self) -> bool:
+        return self.server.kind == "nginx" and self.server.protocol == "tcp"
 
     def _is_up(self) -> bool:
-        if self.server.kind != "nginx":
+        if not self._is_nginx:
             return self._words.read_bytes().startswith(UP)
         try:
             nginx.settle(self._home)
@@ -91,7 +97,7 @@ class Running:
         return text.splitlines()[-1][:300] if text else "it said nothing"
 
     def read_hits(self) -> list[wire.Hit]:
-        if self.server.kind == "nginx":
+        if self._is_nginx:
             with suppress(OSError):  # a dead server's log is complete
                 nginx.settle(self._home)
         lines = self.hits.read_text(errors="replace").splitlines()
@@ -119,7 +125,9 @@ class Servers:
         deadline = time.monotonic() + START_S
         for running in self._running:
             running.wait_listening(deadline)
-            log.info("%s serves HTTP on port %d (%s)", running.server.host, running.server.port, running.server.kind)
+            server = running.server
+            what = "HTTP" if server.protocol == "tcp" else "UDP"
+            log.info("%s serves %s on ports %d-%d (%s)", server.host, what, server.port, server.ports[-1], server.kind)
 
     def hits(self) -> dict[str, list[wire.Hit]]:
         """Each server host's hits, in order of time where it has several servers."""

@@ -1,6 +1,6 @@
 """A small web server, run on a host as a script of its own: says who answers, and logs each hit.
 
-    /usr/bin/python3 -I -S web_server.py NAME PORT RESPONSE_BYTES DELAY_MS LOG
+    /usr/bin/python3 -I -S web_server.py NAME PORT[-LAST] RESPONSE_BYTES DELAY_MS LOG
 
 It writes UP to standard output once it listens. `GET /slow?seconds=S&bytes=B` sends B bytes evenly over S seconds; any
 other path gives the same body. Standard library only, and little of it: many hosts each start one, so imports are
@@ -196,15 +196,22 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def main(name: str, port: str, size: str, delay_ms: str, log: str) -> None:
+def serve(site: Site, listener: socket.socket) -> None:
+    while True:
+        connection, address = listener.accept()
+        peer = (address[0].removeprefix("::ffff:"), address[1])
+        threading.Thread(target=Conversation(site, connection, peer).run, daemon=True).start()
+
+
+def main(name: str, ports: str, size: str, delay_ms: str, log: str) -> None:
     site = Site(name, int(size), int(delay_ms) / 1000, log)
     threading.stack_size(256 * 1024)  # a thousand connections are 256 MB of address space, not 8 GB
-    with listen(int(port)) as listener:
-        os.write(1, UP)
-        while True:
-            connection, address = listener.accept()
-            peer = (address[0].removeprefix("::ffff:"), address[1])
-            threading.Thread(target=Conversation(site, connection, peer).run, daemon=True).start()
+    first, _, last = ports.partition("-")
+    listeners = [listen(port) for port in range(int(first), int(last or first) + 1)]
+    os.write(1, UP)
+    for listener in listeners[1:]:
+        threading.Thread(target=serve, args=(site, listener), daemon=True).start()
+    serve(site, listeners[0])
 
 
 if __name__ == "__main__":

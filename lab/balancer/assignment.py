@@ -1,12 +1,14 @@
 """Who gets a connection: a service's policy and the table of connections, joined. Every mode asks here.
 
-Rule: only a SYN is ever assigned. The same SYN again (same sequence number) keeps its server, another one from the same
-client port is a new connection, and anything but a SYN belongs to a connection that is known, or to none. The one
-exception is asked for: `rebalance` hands a connection whose server is down to another one.
+Rule: of TCP, only a SYN is ever assigned. The same SYN again (same sequence number) keeps its server, another one from
+the same client port is a new connection, and anything but a SYN belongs to a connection that is known, or to none. The
+one exception is asked for: `rebalance` hands a connection whose server is down to another one. UDP has no SYN: a
+datagram belongs to its flow as long as that is known and its server isn't down, and begins one otherwise.
 """
 
 from __future__ import annotations
 
+from lab.balancer.client import address_of
 from lab.balancer.connections import Connections
 from lab.balancer.health import State
 from lab.balancer.policies import Policy
@@ -15,7 +17,7 @@ from lab.balancer.pool import Member, Service
 
 
 class Assignment:
-    """Assigns the connections of one service. `client` is address << 16 | port throughout.
+    """Assigns the connections of one service. `client` is as `lab.balancer.client` has it throughout.
 
     number: the service's, of the `services` that share `connections` (from 0). rebalance: what becomes of a connection
     whose server is down: False, it is over; True, its next packet goes to another server."""
@@ -70,6 +72,19 @@ class Assignment:
         if not self._any_live:
             return None
         return self._choose(key, client, seq, mac)
+
+    def assign_datagram(self, client: int, mac: int = 0, *, known: bool = True) -> Member | None:
+        """The server for a UDP datagram that came from `mac`; None when no server is up. `known`: it may be of the flow
+        that the table has; else that one is over."""
+        key = client * self._services + self._number
+        member = self._connections.find(key) if known else None
+        if member is not None and not member.down:
+            self._connections.use(key)
+            return member
+        if self._any_live:
+            return self._choose(key, client, 0, mac)
+        self._connections.close(key)
+        return None
 
     def find(self, client: int) -> Member | None:
         """The server of the connection that a later packet belongs to, which is live from now on; None: it has none.
@@ -126,7 +141,7 @@ class Assignment:
         return self._policy.told() if isinstance(self._policy, Guarded) else []
 
     def _choose(self, key: int, client: int, seq: int, mac: int) -> Member:
-        member = self._policy.choose(client >> 16)
+        member = self._policy.choose(address_of(client))
         member.hits += 1
         self._connections.open(key, member, seq, mac)
         return member

@@ -10,25 +10,24 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import random
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.address_rules import address_rules
 from lab.balancer.assignment import Assignment
 from lab.balancer.checks.health_checks import HealthChecks
-from lab.balancer.connections import DEFAULT_BOUND, Connections
-from lab.balancer.health import Health, HealthSettings
+from lab.balancer.client import asking
+from lab.balancer.connections import Connections
+from lab.balancer.health import Health
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import MODES
-from lab.balancer.operations import MAX_MEMBERS, Operations, Roster
+from lab.balancer.operations import Operations, Roster
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
-from lab.balancer.policies import POLICIES, WEIGHTED, Policy, heeds_weights, make
-from lab.balancer.policies.plugin import Guarded, Plugin, load
-from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
-from lab.balancer.pool import Member, Service, service_mac
+from lab.balancer.policies import Policy, make
+from lab.balancer.policies.plugin import Guarded, load
+from lab.balancer.pool import Directory, Member, Service, service_mac
 from lab.balancer.rules import (
     COOKIE_KEPT,
     COOKIE_LOW_48,
@@ -43,114 +42,18 @@ from lab.balancer.rules import (
     DeleteRules,
     Note,
     Output,
+    Senders,
     SendPacket,
     Table,
     cookie_kind,
     cookie_member,
     fixed_cookie,
 )
+from lab.balancer.settings import PROTOCOLS, ServerSettings, ServiceSettings, Settings
 from lab.balancer.statistics import Counters
 
 WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
 _UNUSED: Final = {Kind.FRAGMENT: Drop.FRAGMENT, Kind.VLAN: Drop.VLAN}
-ON_SERVER_DOWN: Final = ("reset", "rebalance")
-
-
-DEFAULT_HEALTH: Final = HealthSettings()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    name: str
-    ip: str
-    weight: int = 1
-    health: HealthSettings | None = None  # None: the service's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSettings:
-    name: str
-    ip: str
-    servers: Sequence[ServerSettings]
-    port: int = 80
-    policy: str = "round_robin"
-    health: HealthSettings = DEFAULT_HEALTH
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """All of a balancer's settings. Raises ValueError, one sentence, when they can't work together."""
-
-    services: Sequence[ServiceSettings]
-    mode: str = "reactive"
-    idle_timeout: int = 10  # s without a packet after which a connection's rule leaves the switch
-    bound: int = DEFAULT_BOUND  # connections remembered
-    on_server_down: str = "reset"  # or rebalance: what becomes of its connections
-    hash_table_size: int = DEFAULT_SIZE  # of source_hash, a prime
-    plugins: Mapping[str, Plugin] = field(default_factory=dict)  # policies of the user's own, by the name services use
-    detail: bool = False  # a note per decision
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"unknown mode {self.mode!r}; known: {', '.join(sorted(MODES))}")
-        if not 1 <= self.idle_timeout <= 65535:
-            raise ValueError("the idle time-out must be 1 to 65535 seconds")
-        _check_connections(self)
-        if not self.services:
-            raise ValueError("there is no service to balance")
-        for service in self.services:
-            _check_service(service, [*POLICIES, *self.plugins])
-        addresses = [(service.ip, service.port) for service in self.services]
-        if len(set(addresses)) < len(addresses):
-            raise ValueError("two services have the same address and port")
-        if shared := {service.ip for service in self.services} & {s.ip for v in self.services for s in v.servers}:
-            raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
-        if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
-            raise ValueError(f"more than {MAX_MEMBERS} servers in all")
-        _check_answers_apart(self.services)
-        answering = Counter((server.ip, service.port) for service in self.services for server in service.servers)
-        if twice := [f"{ip}:{port}" for (ip, port), count in answering.items() if count > 1]:
-            raise ValueError(f"{twice[0]} is in two services, so its answers can't be told apart; give it two ports")
-
-
-def _check_connections(settings: Settings) -> None:
-    if settings.bound < 1:
-        raise ValueError("the connection table's bound must be 1 or more")
-    if settings.on_server_down not in ON_SERVER_DOWN:
-        raise ValueError(f"unknown on_server_down {settings.on_server_down!r}; known: {', '.join(ON_SERVER_DOWN)}")
-    check_size(settings.hash_table_size)
-
-
-def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
-    if service.policy not in policies:
-        raise ValueError(f"unknown policy {service.policy!r}; known: {', '.join(sorted(policies))}")
-    if not service.servers:
-        raise ValueError(f"service {service.name!r} has no servers")
-    if not 1 <= service.port <= 65535:
-        raise ValueError(f"service {service.name!r}: port {service.port} isn't in 1 to 65535")
-    ips = [server.ip for server in service.servers]
-    if len(set(ips)) < len(ips):
-        raise ValueError(f"service {service.name!r} names a server twice")
-    if any(server.weight < 1 for server in service.servers):
-        raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
-    slow = any((server.health or service.health).slow_start for server in service.servers)
-    if slow and not heeds_weights(service.policy):
-        text = f"policy {service.policy} heeds no weights, so no share can grow: set no slow start"
-        raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(WEIGHTED)}")
-    for ip in (service.ip, *ips):
-        ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
-
-
-def _check_answers_apart(services: Sequence[ServiceSettings]) -> None:
-    """A server's answers are known by its address and port alone."""
-    seen: dict[tuple[str, int], ServiceSettings] = {}
-    for service in services:
-        for server in service.servers:
-            other = seen.setdefault((server.ip, service.port), service)
-            if other is not service:
-                both = f"{other.name!r} ({other.ip}) and {service.name!r} ({service.ip})"
-                where = f"{server.name} serves port {service.port} for {both}"
-                raise ValueError(f"{where}, whose answers can't be told apart; give one another port")
 
 
 class Balancer:
@@ -162,9 +65,13 @@ class Balancer:
         self.connections = Connections(settings.bound)  # of all services
         self.assignments = _build(settings, rng, self.connections)
         self.services = [assignment.service for assignment in self.assignments]
-        self._by_address = {(a.service.ip, a.service.port): a for a in self.assignments}
+        self._by_address = Directory[Assignment]()
         self._members = [(a, member) for a in self.assignments for member in a.service.members]
-        self._by_server = {(m.ip, a.service.port): (a.service, m) for a, m in self._members}
+        self._by_server = Directory[tuple[Service, Member]]()
+        for assignment in self.assignments:
+            self._by_address.put(assignment.service.ip, assignment.service, assignment)
+        for assignment, member in self._members:
+            self._by_server.put(member.ip, assignment.service, (assignment.service, member))
         self._service_ips = {service.ip: service for service in self.services}
         self._mode = MODES[settings.mode](self.assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
@@ -199,7 +106,7 @@ class Balancer:
                 command.cookie = self._fixed_cookie
         return [*commands, *self.tick(now)]
 
-    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]:
+    def rules_found(self, cookies: Sequence[int], senders: Senders, now: float) -> list[Command]:
         """What the switch remembered as it connected. Connections of this very configuration are taken over, with no
         break; everything else is of another life and goes."""
         if self._fixed_cookie not in cookies:
@@ -212,7 +119,7 @@ class Balancer:
             member = known.get(cookie_member(cookie))
             if cookie_kind(cookie) == Cookie.MEMBER and member is not None:
                 member.mac = member.mac or cookie & COOKIE_LOW_48
-        taken = self._mode.adopt([cookie for cookie in kept if cookie_member(cookie) in known])
+        taken = self._mode.adopt([cookie for cookie in kept if cookie_member(cookie) in known], senders)
         return [*gone, *taken, Note(f"took {len(kept)} rules over from a former controller")]
 
     def _renew_members(self) -> list[Command]:
@@ -275,8 +182,8 @@ class Balancer:
         return self._switch.packet_in(in_port, data, True, now) if refused is None else refused
 
     def _handle(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
-        if packet.kind is Kind.TCP:
-            return self._tcp(packet, data, in_port, now)
+        if packet.proto:
+            return self._transport(packet, data, in_port, now)
         if packet.kind is Kind.ARP:
             return self._arp(packet, in_port, now)
         if packet.kind is Kind.ICMP and packet.ip_dst in self._service_ips:
@@ -284,30 +191,32 @@ class Balancer:
         self.counters.drops[_UNUSED.get(packet.kind, Drop.NOT_SERVED)] += 1
         return []
 
-    def _tcp(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
+    def _transport(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
+        """A TCP or UDP packet."""
         check = self.checks.answers(packet)
         if check is not None:
             return self.checks.tcp(check, packet, data, in_port, now)
-        address = (packet.ip_dst, packet.dst_port)
-        assignment = self._by_address.get(address)
+        address = (packet.ip_dst, packet.proto, packet.dst_port)
+        assignment = self._by_address.find(*address)
         if assignment is not None:
             if assignment.undecided:  # just started: a probe's answer is a moment away, and this is then handled anew
                 self._waiting.append((in_port, data))
                 return []
             commands = self._mode.to_service(assignment, packet, data, in_port)
             return [*commands, self._decision(assignment, packet, commands)] if self._detail else commands
-        called = self._by_server.get(address)
+        called = self._by_server.find(*address)
         if called is not None:
             return self._mode.to_member(*called, packet, data, in_port, now)
         if packet.ip_dst not in self._service_ips:
             return self._mode.stray(packet)
         self.counters.drops[Drop.NOT_SERVED] += 1
-        return _back(in_port, None if packet.flags & packets.RST else packets.reset(packet))
+        closed = packet.kind is Kind.TCP and not packet.flags & packets.RST  # a datagram is refused by silence
+        return _back(in_port, packets.reset(packet) if closed else None)
 
     def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""
         client = f"{assignment.service.name}: {packets.address(packet.ip_src)}:{packet.src_port}"
-        server = assignment.server_of(packet.ip_src << 16 | packet.src_port)
+        server = assignment.server_of(asking(assignment.service, packet))
         forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
         if server is None or not forwarded:
             return Note(f"{client} refused", detail=True)
@@ -356,7 +265,8 @@ class Balancer:
 
 def _fingerprint(settings: Settings) -> int:
     """Tells one configuration's rules from another's, after a restart of the controller."""
-    text = repr((settings.mode, [(s.name, s.ip, s.port, list(s.servers)) for s in settings.services]))
+    services = [(s.name, s.ip, s.protocol, s.port, s.last_port, list(s.servers)) for s in settings.services]
+    text = repr((settings.mode, services))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") | 1
 
 
@@ -377,7 +287,14 @@ def _build(settings: Settings, rng: random.Random, connections: Connections) -> 
         next_id += len(members)
         ip = _number(wanted.ip)
         service = Service(
-            name=wanted.name, ip=ip, port=wanted.port, mac=service_mac(ip), policy=wanted.policy, members=members
+            name=wanted.name,
+            ip=ip,
+            port=wanted.port,
+            last_port=wanted.last_port,
+            proto=PROTOCOLS[wanted.protocol],
+            mac=service_mac(ip),
+            policy=wanted.policy,
+            members=members,
         )
         policy = _policy(settings, wanted.policy, rng)
         assignments.append(

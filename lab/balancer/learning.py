@@ -25,6 +25,7 @@ from lab.balancer.rules import (
     GoTo,
     Match,
     Output,
+    Senders,
     Table,
     ToController,
     fixed_cookie,
@@ -97,7 +98,7 @@ class LearningSwitch:
             del self._port_of[mac]
         return [command for mac in gone for command in (_delete_source(mac, port), _delete_destination(mac))]
 
-    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]:
+    def rules_found(self, cookies: Sequence[int], senders: Senders, now: float) -> list[Command]:
         return []  # never asked for
 
     def tick(self, now: float) -> list[Command]:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from lab.balancer.administration import Admin, Order, after
 from lab.balancer.assignment import Assignment
 from lab.balancer.policies import WEIGHTED, heeds_weights
-from lab.balancer.pool import Member, Service
+from lab.balancer.pool import Directory, Member, Service
 from lab.balancer.rules import Command, Note
 
 if TYPE_CHECKING:
-    from lab.balancer.balancer import ServerSettings
     from lab.balancer.checks.health_checks import HealthChecks
     from lab.balancer.modes import Mode
+    from lab.balancer.settings import ServerSettings
 
 MAX_MEMBERS: Final = 4095  # what a cookie has room for
 MAX_WEIGHT: Final = 256
@@ -48,7 +48,7 @@ class Roster:
 
     assignments: list[Assignment]
     members: list[tuple[Assignment, Member]]  # of all pools
-    by_server: dict[tuple[int, int], tuple[Service, Member]]  # by address and the service's port
+    by_server: Directory[tuple[Service, Member]]  # by the server's address and its service's ports
 
 
 class Operations:
@@ -77,7 +77,7 @@ class Operations:
         assignment.service.members.append(member)
         assignment.service.members.sort(key=lambda m: m.id)
         self._roster.members.append((assignment, member))
-        self._roster.by_server[member.ip, assignment.service.port] = (assignment.service, member)
+        self._roster.by_server.put(member.ip, assignment.service, (assignment.service, member))
         rules = [*self._mode.member_added(assignment.service, member), *self._checks.add(assignment, member)]
         return [*rules, _note(assignment, member, "is added")]
 
@@ -161,10 +161,10 @@ class Operations:
                 raise Conflict(f"{_what(member)} is in the pool of {service.name!r} already")
         if any(assignment.service.ip == ip for assignment in self._roster.assignments):
             raise Conflict(f"{server.ip} is a service's address; a server needs its own")
-        other, present = self._roster.by_server.get((ip, service.port), (service, None))
-        if other is not service and present is not None and present.admin is not Admin.GONE:
-            taken = f"{server.name} serves port {service.port} for {other.name!r} already"
-            raise Conflict(f"{taken}; answers for two services can't be told apart")
+        for other, present in self._roster.by_server.within(ip, service):
+            if other is not service and present.admin is not Admin.GONE:
+                taken = f"{server.name} serves port {service.port} for {other.name!r} already"
+                raise Conflict(f"{taken}; answers for two services can't be told apart")
 
     def _next_id(self) -> int:
         """In a circle, so that an id comes back as late as can be; the rules it had were deleted as its member left."""

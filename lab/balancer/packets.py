@@ -17,6 +17,7 @@ ETH_ARP: Final = 0x0806
 ETH_VLANS: Final = (0x8100, 0x88A8)
 PROTO_ICMP: Final = 1
 PROTO_TCP: Final = 6
+PROTO_UDP: Final = 17
 
 FIN: Final = 0x01
 SYN: Final = 0x02
@@ -32,6 +33,7 @@ _ETHERNET: Final = struct.Struct("!6s6sH")
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _IPV4: Final = struct.Struct("!BBHHHBBHII")
 _TCP: Final = struct.Struct("!HHIIBBHHH")
+_UDP: Final = struct.Struct("!HHHH")
 _ARP_ETHERNET_IPV4: Final = (1, ETH_IPV4, 6, 4)
 _MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
 
@@ -67,11 +69,13 @@ class Kind(Enum):
     FRAGMENT = 4
     OTHER = 5
     VLAN = 6
+    UDP = 7
 
 
 @dataclass(slots=True)
 class Packet:
-    """One parsed packet. Fields its kind doesn't have are 0; `payload` is where TCP's or ICMP's data begins."""
+    """One parsed packet. Fields its kind doesn't have are 0; `payload` is where the data of TCP, UDP or ICMP
+    begins."""
 
     kind: Kind
     eth_src: int = 0
@@ -80,6 +84,7 @@ class Packet:
     ip_dst: int = 0  # ARP: target's address
     arp_op: int = 0
     arp_mac: int = 0  # ARP: sender's MAC
+    proto: int = 0  # TCP and UDP: the protocol's number
     src_port: int = 0
     dst_port: int = 0
     flags: int = 0
@@ -146,6 +151,8 @@ def _parse_ipv4(data: bytes, packet: Packet) -> None:
         packet.kind = Kind.FRAGMENT
     elif proto == PROTO_TCP:
         _parse_tcp(data, packet, start + header)
+    elif proto == PROTO_UDP:
+        _parse_udp(data, packet, start + header)
     elif proto == PROTO_ICMP:
         packet.kind = Kind.ICMP
         packet.payload = start + header
@@ -159,7 +166,16 @@ def _parse_tcp(data: bytes, packet: Packet, start: int) -> None:
     packet.payload = start + (offset >> 4) * 4
     if packet.payload < start + _TCP.size or packet.payload > packet.end:
         raise PacketError(Drop.MALFORMED)
-    packet.kind = Kind.TCP
+    packet.kind, packet.proto = Kind.TCP, PROTO_TCP
+
+
+def _parse_udp(data: bytes, packet: Packet, start: int) -> None:
+    if packet.end < start + _UDP.size:
+        raise PacketError(Drop.TRUNCATED)
+    packet.src_port, packet.dst_port, length, _ = _UDP.unpack_from(data, start)
+    if not _UDP.size <= length <= packet.end - start:
+        raise PacketError(Drop.MALFORMED)
+    packet.kind, packet.proto, packet.payload = Kind.UDP, PROTO_UDP, start + _UDP.size
 
 
 def arp(op: int, eth_src: int, eth_dst: int, sender: tuple[int, int], target: tuple[int, int]) -> bytes:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from lab.balancer.administration import Admin
 from lab.balancer.health import RAMP_FULL, Health, State
+from lab.balancer.packets import PROTO_TCP, PROTO_UDP
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,15 +59,25 @@ class Member:
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """An address and port that clients call, and the pool behind it. `mac` is its own, no host's."""
+    """An address, protocol and port (or range of ports) that clients call, and the pool behind it. `mac` is its own, no
+    host's. A server is called at the port that its client has asked for."""
 
     name: str
     ip: int
-    port: int
+    port: int  # the first
     mac: int
     policy: str
     members: list[Member] = field(default_factory=list)
+    proto: int = PROTO_TCP
+    last_port: int = 0  # 0: `port` is the only one
     live_known: bool = True  # the ends of its connections are told; else its members' `live` means nothing
+
+    def __post_init__(self) -> None:
+        self.last_port = self.last_port or self.port
+
+    @property
+    def udp(self) -> bool:
+        return self.proto == PROTO_UDP
 
     def connections_of(self, member: Member) -> int | None:
         """How many it has now; None: not known."""
@@ -76,3 +90,28 @@ class Service:
 def service_mac(ip: int) -> int:
     """A locally administered MAC of the service's own (02:01 and its address): no dpid's and no default host's."""
     return 0x0201 << 32 | ip
+
+
+class Directory(Generic[T]):
+    """Who is at an address, protocol and port, when a service's ports are looked for; a range costs no more than a
+    port. At most one entry is at each."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[int, int], list[tuple[int, int, T]]] = {}  # first port, last port, entry
+
+    def put(self, ip: int, service: Service, entry: T) -> None:
+        """`entry` is at `ip` and the service's ports from now on, in the place of whatever was."""
+        rows = self._rows.setdefault((ip, service.proto), [])
+        rows[:] = [row for row in rows if row[1] < service.port or row[0] > service.last_port]
+        rows.append((service.port, service.last_port, entry))
+
+    def find(self, ip: int, proto: int, port: int) -> T | None:
+        for first, last, entry in self._rows.get((ip, proto), ()):
+            if first <= port <= last:
+                return entry
+        return None
+
+    def within(self, ip: int, service: Service) -> list[T]:
+        """All that is at `ip` and one of the service's ports."""
+        rows = self._rows.get((ip, service.proto), ())
+        return [entry for first, last, entry in rows if first <= service.last_port and last >= service.port]

@@ -44,8 +44,8 @@ class Cookie(IntEnum):
     DRAIN = 4  # 12 bits: member; 48 bits: which of its rules
     END = 5  # 12 bits: member
     # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
-    CONNECTION = 8  # 12 bits: member; 48 bits: client's address and port
-    DIRECT = 9  # 12 bits: member; 48 bits: client's address and port
+    CONNECTION = 8  # 12 bits: member; 48 bits: the client's mark (`lab.balancer.client`)
+    DIRECT = 9  # 12 bits: member; 48 bits: the client's mark
     MEMBER = 10  # 12 bits: member; 48 bits: its MAC
 
 
@@ -58,9 +58,10 @@ COOKIE_KIND_MASK: Final = 0xF << COOKIE_KIND_SHIFT
 COOKIE_MEMBER_MASK: Final = 0xFFFF << COOKIE_MEMBER_SHIFT  # kind and member
 
 # Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
-# tcp_dst, tcp_flags, arp_op, arp_spa, arp_tpa, ct_state, vlan_tci (0: no tag; IN_VLAN: any tag).
+# tcp_dst, tcp_flags, udp_src, udp_dst, arp_op, arp_spa, arp_tpa, ct_state, vlan_tci (0: no tag; IN_VLAN: any tag).
 IN_VLAN: Final = (0x1000, 0x1000)  # vlan_tci of every tagged packet; other fields are those behind the tag
 Match = Mapping[str, "int | tuple[int, int]"]
+Senders = Mapping[int, "tuple[int, int, int]"]  # by a found rule's cookie: source address, source and destination port
 
 
 @dataclass(slots=True)
@@ -158,7 +159,7 @@ class SendPacket:
 
 @dataclass(slots=True, kw_only=True)
 class AskRules:
-    """Ask for the cookies of all rules in `table`; they come back by `rules_found`."""
+    """Ask for the cookies of all rules in `table`, and whose packets they are for; they come back by `rules_found`."""
 
     table: int
 
@@ -216,5 +217,5 @@ def mac_cookie(kind: Cookie, mac: int) -> int:
 
 
 def member_cookie(kind: Cookie, member: int, whose: int = 0) -> int:
-    """`whose`: a client, address << 16 | port; or the member's MAC."""
+    """`whose`: a client's mark, or the member's MAC."""
     return kind << COOKIE_KIND_SHIFT | member << COOKIE_MEMBER_SHIFT | whose

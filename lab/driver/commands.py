@@ -254,9 +254,12 @@ def _how_to_use(name: str, plan: Plan) -> str:
     service = next(iter(plan.scenario.controller().services))
     client = plan.scenario.network().hosts[-1].name
     port = "" if service.port == 80 else f":{service.port}"
+    ask = f"curl -s http://{service.ip}{port}/"
+    if service.protocol == "udp":
+        ask = f"bash -c 'exec 3<>/dev/udp/{service.ip}/{service.port}; echo >&3; head -n 1 <&3'"
     return (
         f"lab {name} is up and stays; try\n"
-        f"  python lab/run_lab.py exec --lab {name} {client} -- curl -s http://{service.ip}{port}/\n"
+        f"  python lab/run_lab.py exec --lab {name} {client} -- {ask}\n"
         f"  python lab/run_lab.py down {name}"
     )
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from lab import wire
 from lab.driver import policy_plugin
 from lab.driver.scenario_file import read_scenario, resolve
-from lab.driver.scenario_model import ScenarioModel, json_schema
+from lab.driver.scenario_model import ScenarioModel, Server, Service, json_schema
 from lab.driver.scenario_source import write_yaml
 from lab.driver.scenario_steps import Expect, Latency, Percentiles, Range, StepExpect
 from lab.driver.steps import LinkStep, LoadStep, PoolStep, Step, WaitStep, steps_of
@@ -181,7 +181,8 @@ class Scenario:
         return wire.Service(
             name=name,
             ip=service.ip,
-            port=service.port,
+            port=service.ports[0],
+            last_port=service.last_port,
             protocol=service.protocol,
             policy=self.policies[name],
             servers=self._pool(name),
@@ -189,29 +190,32 @@ class Scenario:
         )
 
     def _web_servers(self) -> tuple[wire.HttpServer, ...]:
-        """One a host and port: two services may share it."""
-        found: dict[tuple[str, int], wire.HttpServer] = {}
+        """One a host and its service's ports: two services may share it."""
+        found: dict[tuple[str, str, int], wire.HttpServer] = {}
         for service in self.model.services.values():
             assert isinstance(service.servers, dict)
             for host, server in service.servers.items():
-                found[host, service.port] = wire.HttpServer(
-                    host=host,
-                    port=service.port,
-                    kind=self.model.servers.kind,
-                    response_bytes=self.model.servers.response_bytes,
-                    delay_ms=server.delay_ms if server else 0,
-                )
-        for host, port in self._joining():
-            kind, size = self.model.servers.kind, self.model.servers.response_bytes
-            late = wire.HttpServer(host=host, port=port, kind=kind, response_bytes=size)
-            found.setdefault((host, port), late)
+                found[host, service.protocol, service.ports[0]] = self._web_server(host, service, server)
+        for host, service in self._joining():
+            found.setdefault((host, service.protocol, service.ports[0]), self._web_server(host, service, None))
         return tuple(found.values())
 
-    def _joining(self) -> list[tuple[str, int]]:
-        """Host and port of each server that a step adds to a pool: it must answer by then."""
+    def _web_server(self, host: str, service: Service, server: Server | None) -> wire.HttpServer:
+        return wire.HttpServer(
+            host=host,
+            port=service.ports[0],
+            last_port=service.last_port,
+            protocol=service.protocol,
+            kind=self.model.servers.kind if service.protocol == "tcp" else "python",
+            response_bytes=self.model.servers.response_bytes,
+            delay_ms=server.delay_ms if server else 0,
+        )
+
+    def _joining(self) -> list[tuple[str, Service]]:
+        """Each server that a step adds to a pool, and its service: it must answer by then."""
         during = [action for step in self.rounds for action in step.during]
         added = [step for step in (*self.steps, *during) if isinstance(step, PoolStep) and step.action == "add"]
-        return [(step.server, self.model.services[step.service].port) for step in added]
+        return [(step.server, self.model.services[step.service]) for step in added]
 
 
 def load(

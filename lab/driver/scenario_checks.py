@@ -12,9 +12,17 @@ from typing import Any, Final
 from lab.agent.web_server import slow_parameters
 from lab.driver import topology
 from lab.driver.scenario_findings import Finding
-from lab.driver.scenario_model import Health, HealthOverride
 from lab.driver.scenario_plan import At, Plan
 from lab.driver.scenario_policy_checks import check_hash_table, check_policies, check_weights
+from lab.driver.scenario_service_checks import (
+    check_answers,
+    check_delays,
+    check_health,
+    check_servers,
+    check_service_addresses,
+    check_service_ports,
+    check_udp,
+)
 from lab.driver.scenario_step_checks import check_one_thing, check_recoveries, check_steps, check_time
 from lab.driver.scenario_steps import Load, StepExpect
 from lab.driver.wording import alternatives, quote
@@ -24,77 +32,6 @@ MIN_EXPECTED: Final = 5  # hits per server below which the chi-square approximat
 
 def _topology(check: Callable[[Any, Any], Iterator[Finding]]) -> Callable[[Plan], Iterator[Finding]]:
     return lambda plan: check(plan.given.topology, plan.model.topology)
-
-
-def check_service_addresses(plan: Plan) -> Iterator[Finding]:
-    """A service's address is nobody else's; an address and port belong to one service."""
-    owners = {host.ip.partition("/")[0]: name for name, host in plan.hosts.items()}
-    seen: dict[tuple[str, int], str] = {}
-    for name, service in plan.model.services.items():
-        if service.ip in owners:
-            text = f"{service.ip} is the address of host {owners[service.ip]}: a service needs its own"
-            yield Finding(("services", name, "ip"), text, "duplicate-ip")
-        other = seen.setdefault((service.ip, service.port), name)
-        if other != name:
-            text = f"{quote(name)} and {quote(other)} have the same address and port {service.ip}:{service.port}"
-            yield Finding(("services", name, "ip"), text, "duplicate-service")
-
-
-def check_servers(plan: Plan) -> Iterator[Finding]:
-    """Servers are hosts, each once in a service."""
-    for service, given in plan.given.services.items():
-        at, seen = ("services", service, "servers"), set[str]()
-        for index, name in enumerate(given.servers):
-            place: At = (*at, index) if isinstance(given.servers, list) else (*at, name)
-            yield from plan.unknown_host(name, place, on_key=True)
-            if name in seen:
-                yield Finding(place, f"{quote(name)} is listed twice", "twice")
-            seen.add(name)
-
-
-def check_delays(plan: Plan) -> Iterator[Finding]:
-    """One program answers on a host's port, whatever services it is in; only the Python one can wait."""
-    seen: dict[tuple[str, int], int] = {}
-    for service, pool in plan.servers.items():
-        port = plan.model.services[service].port
-        for name, server in pool.items():
-            delay, at = server.delay_ms if server else 0, ("services", service, "servers", name, "delay_ms")
-            if delay and plan.model.servers.kind != "python":
-                yield Finding(at, f"{plan.model.servers.kind} can't delay its answers: use kind: python", "delay")
-            if seen.setdefault((name, port), delay) != delay:
-                text = f"{quote(name)} answers port {port} after {seen[name, port]} ms in another service already"
-                yield Finding(at, text, "delay")
-
-
-def check_answers(plan: Plan) -> Iterator[Finding]:
-    """Answers of one server's port must belong to one service: there is nothing else to tell them by."""
-    owner: dict[tuple[str, int], str] = {}
-    for name, service in plan.model.services.items():
-        for server in plan.servers[name]:
-            first = owner.setdefault((server, service.port), name)
-            if first != name:
-                text = f"{quote(server)} serves port {service.port} for {quote(first)} already: give one another port"
-                yield Finding(("services", name, "servers"), text, "shared-server")
-
-
-def check_health(plan: Plan) -> Iterator[Finding]:
-    for name, service in plan.model.services.items():
-        yield from _check_health(("services", name, "health"), service.health)
-        for server, facts in plan.servers[name].items():
-            if facts and facts.health:
-                yield from _check_health(("services", name, "servers", server, "health"), facts.health)
-
-
-def _check_health(at: At, health: Health | HealthOverride) -> Iterator[Finding]:
-    timeout, interval = health.timeout_s or 0, health.interval_s or 0
-    if timeout > interval:
-        text = f"a probe's time-out ({timeout:g} s) must not pass the interval ({interval:g} s)"
-        yield Finding((*at, "timeout_s"), text, "time")
-    for key, default in (("path", "/"), ("status", 200)):
-        if health.kind != "http" and getattr(health, key) != default:
-            yield Finding(
-                (*at, key), f"check {health.kind} asks for no page: use kind: http, or leave {key} out", "health"
-            )
 
 
 def check_stock(plan: Plan) -> Iterator[Finding]:
@@ -109,6 +46,8 @@ def check_stock(plan: Plan) -> Iterator[Finding]:
     if plan.model.controller.mode != "reactive":
         yield Finding(("controller", "mode"), "engine stock has no modes: leave mode out", "stock")
     for name, service in plan.model.services.items():
+        if service.protocol != "tcp" or service.last_port:
+            yield Finding(("services", name), "engine stock balances TCP, and no range of ports", "stock")
         if service.health.kind != "arp":
             yield Finding(("services", name, "health", "kind"), "engine stock checks by ARP alone", "stock")
         if plan.policy_asked or service.policy != "round_robin":
@@ -286,6 +225,7 @@ HOSTS: Final = ("topology.hosts", "topology.hosts.*")
 SWITCHES: Final = tuple(f"topology.{key}" for key in ("switches", "switches.*", "kind", "depth", "fanout"))
 LINKS: Final = (*SWITCHES, "topology.links", "topology.links.*")
 POOLS: Final = ("services", "services.*", "services.*.servers", "services.*.servers.*")
+PORTS: Final = ("services.*.port", "services.*.protocol")
 DURING: Final = tuple(f"steps.*.load.during.*{rest}" for rest in ("", ".load", ".load.*"))
 ROUNDS: Final = ("load", "load.*", "steps", "steps.*", "steps.*.load", "steps.*.load.*", *DURING)
 SOUND: Final = ("topology.**", "services.**")  # nothing at all may be wrong there
@@ -296,9 +236,11 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (_topology(topology.check_hosts), (*HOSTS, *SWITCHES)),
     (_topology(topology.check_balancer), ("topology.balancer", *SWITCHES)),
     (check_service_addresses, HOSTS),
+    (check_service_ports, (*HOSTS, *PORTS)),
     (check_servers, HOSTS),
     (check_delays, ("servers.kind",)),
-    (check_answers, POOLS),
+    (check_answers, (*POOLS, *PORTS)),
+    (check_udp, (*ROUNDS, "services", "services.*", "servers.response_bytes")),
     (check_health, HOSTS),
     (check_policies, ("controller.mode", "controller.engine")),
     (check_weights, ("controller.engine", "services")),

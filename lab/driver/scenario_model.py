@@ -21,6 +21,7 @@ from lab.driver.scenario_types import (
     OneOf,
     OneOfPolicies,
     Pair,
+    Port,
     ScenarioName,
     Seconds,
     either,
@@ -117,20 +118,40 @@ Servers = Annotated[
 
 
 class Service(Model):
-    """What the balancer answers for: one address and port, and the pool behind it."""
+    """What the balancer answers for: one address and port, or a range of ports, and the pool behind it."""
 
     ip: Ip = "10.0.1.1"
-    port: Annotated[int, Field(ge=1, le=65_535)] = 80
-    protocol: Annotated[str, OneOf("protocol", ("tcp",))] = "tcp"
+    port: Port = Field(80, description="Or a range, as in 8000-8010; a server is called at the port that was asked.")
+    protocol: Annotated[str, OneOf("protocol", ("tcp", "udp"))] = Field("tcp", description="tcp: HTTP; udp: datagrams.")
     servers: Servers = Field(["h1", "h2"], description="Hosts; or a mapping of host to weight, delay_ms, health.")
     policy: Annotated[str, OneOfPolicies("policy", POLICIES)] = Field(
         "round_robin", description="Or a policy of your own: path/to/file.py:ClassName."
     )
     health: Health = Health.model_construct()
 
+    @property
+    def ports(self) -> range:
+        first, _, last = str(self.port).partition("-")
+        return range(int(first), int(last or first) + 1)
+
+    @property
+    def last_port(self) -> int | None:
+        """Of a range; None: there is one port."""
+        return self.ports[-1] if len(self.ports) > 1 else None
+
+    def meets(self, other: Service) -> bool:
+        """Whether both have some port of one protocol."""
+        one, two = self.ports, other.ports
+        return self.protocol == other.protocol and one[0] <= two[-1] and two[0] <= one[-1]
+
+    @property
+    def said(self) -> str:
+        """Its ports, as a message names them."""
+        return f"{'UDP ' * (self.protocol == 'udp')}port{'s' * (len(self.ports) > 1)} {self.port}"
+
 
 class WebServers(Model):
-    """The program that answers on every server."""
+    """The program that answers on every server; a UDP service has a small one of its own."""
 
     kind: Annotated[str, OneOf("kind", ("python", "nginx"))] = "python"
     response_bytes: Annotated[int, Field(ge=1, le=100_000_000)] = 64

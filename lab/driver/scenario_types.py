@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from lab.balancer.policies.plugin import is_plugin, split_name
@@ -19,6 +19,7 @@ from lab.driver.wording import alternatives, quote
 
 NAME_RULE: Final = "a letter, then letters, digits, - or _, 8 at most"  # an interface (s1-eth999) has 15 at most
 PLUGIN_PATTERN: Final = r"\.py:[A-Za-z_][A-Za-z0-9_]*$"  # for editors
+MAX_PORTS: Final = 64  # of a service
 RESERVED: Final = ("agent", "all", "lo")  # words of the agent's own
 
 
@@ -103,6 +104,16 @@ def _read_ip(text: str) -> str:
     return str(address)
 
 
+def _read_ports(text: str) -> str:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})-([1-9][0-9]{0,4})", text)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    if not 0 < first < last <= 65_535:
+        raise ValueError(f"{quote(text)} is no port, and no range of ports such as 8000-8010")
+    if last - first >= MAX_PORTS:
+        raise ValueError(f"{quote(text)} are more than {MAX_PORTS} ports: each server of the lab listens on every one")
+    return text
+
+
 def _read_http_path(text: str) -> str:
     if not re.fullmatch("/[!-~]{0,254}", text):
         raise ValueError(f"{quote(text)} is no path: / and then up to 254 visible ASCII characters")
@@ -157,6 +168,13 @@ def either(wanted: str, **tags: type | tuple[type, ...]) -> Discriminator:
         return next(found, None)
 
     return Discriminator(tag, custom_error_type="wrong-type", custom_error_message=f"expected {wanted}")
+
+
+Port = Annotated[
+    Annotated[int, Field(ge=1, le=65_535), Tag("@one")]
+    | Annotated[str, Form(_read_ports, "^[1-9][0-9]{0,4}-[1-9][0-9]{0,4}$"), Tag("@range")],
+    either("a port or a range of ports such as 8000-8010", one=int, range=str),
+]
 
 
 class Model(BaseModel):

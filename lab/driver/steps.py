@@ -139,10 +139,11 @@ def _load(model: ScenarioModel, load: Load) -> LoadStep:
     name = load.service or ""
     service = model.services[name]
     values: Mapping[str, Any] = load.model_dump(exclude={"service", "expect", "clients", "path", "during"})
-    url = f"http://{service.ip}:{service.port}{load.path}"
+    scheme = "udp" if service.protocol == "udp" else "http"
+    url = f"{scheme}://{service.ip}:{service.ports[0]}{load.path}"
     during = load.during if isinstance(load, StepLoad) else []
     return LoadStep(
-        load=wire.Load(clients=tuple(load.clients), url=url, **values),
+        load=wire.Load(clients=tuple(load.clients), url=url, last_port=service.last_port, **values),
         service=name,
         expect=getattr(load, "expect", None),
         during=tuple(_step(model, action) for action in during),
@@ -168,7 +169,7 @@ def _flood(model: ScenarioModel, flood: Any) -> FloodStep:
     sent = wire.Flood(
         host=flood.host,
         ip=service.ip,
-        port=service.port,
+        port=service.ports[0],
         syns=flood.syns,
         seconds=flood.seconds,
         spoofed=flood.spoofed,

@@ -29,7 +29,8 @@ class Tally:
         self._total_ms.append(request.total_ms)
         if request.connect_ms is not None:
             self._connect_ms.append(request.connect_ms)
-            self._note_recovery(request, request.connect_ms)
+        if request.connect_ms is not None or request.status is None:  # over UDP, each begins a flow
+            self._note_recovery(request, request.connect_ms or 0.0)
         if request.server is not None:
             self.by_service[service][request.server] += 1
             self.by_client[service].setdefault(request.client, set()).add(request.server)

@@ -11,9 +11,10 @@ import random
 from pathlib import Path
 
 from lab import wire
-from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
+from lab.balancer.balancer import Balancer
 from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.policies.plugin import Plugin
+from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 
 CONFIGURATION = "LAB_CONTROLLER_CONFIG"  # environment: path of a wire.Controller as JSON
 CONTROL_SOCKET = "LAB_CONTROL_SOCKET"  # environment: path of the control socket to serve
@@ -46,8 +47,6 @@ def settings(config: wire.Controller) -> Settings:
 
 
 def _service(service: wire.Service) -> ServiceSettings:
-    if service.protocol != "tcp":
-        raise ValueError(f"service {service.name!r}: protocol {service.protocol!r} isn't known; known: tcp")
     try:
         servers = [
             ServerSettings(name=s.name, ip=s.ip, weight=s.weight, health=_health(s.health) if s.health else None)
@@ -57,7 +56,14 @@ def _service(service: wire.Service) -> ServiceSettings:
     except ValueError as error:
         raise ValueError(f"service {service.name!r}: {error}") from None
     return ServiceSettings(
-        name=service.name, ip=service.ip, port=service.port, policy=service.policy, servers=servers, health=health
+        name=service.name,
+        ip=service.ip,
+        port=service.port,
+        last_port=service.last_port or 0,
+        protocol=service.protocol,
+        policy=service.policy,
+        servers=servers,
+        health=health,
     )
 
 

@@ -77,6 +77,8 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "ip_dst": (0, 8, 4),
     "tcp_src": (0, 9, 2),
     "tcp_dst": (0, 10, 2),
+    "udp_src": (0, 11, 2),
+    "udp_dst": (0, 12, 2),
     "arp_op": (0, 15, 2),
     "arp_spa": (0, 16, 4),
     "arp_tpa": (0, 17, 4),

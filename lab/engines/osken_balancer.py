@@ -5,6 +5,7 @@ Rule: translate only. Each handler finds the switch's number and hands the event
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import sys
@@ -29,7 +30,7 @@ class OsKenBalancer(app_manager.OSKenApp):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._found: dict[int, list[int]] = {}  # by dpid: cookies of an answer in several parts
+        self._found: dict[int, list[Any]] = {}  # by dpid: rules of an answer in several parts
         try:
             self._board = Switchboard(configuration.read())
         except ValueError as error:
@@ -88,10 +89,12 @@ class OsKenBalancer(app_manager.OSKenApp):
     @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
     def _flow_stats(self, event: Any) -> None:
         message = event.msg
-        cookies = self._found.setdefault(message.datapath.id, [])
-        cookies += [rule.cookie for rule in message.body]
+        found = self._found.setdefault(message.datapath.id, [])
+        found += message.body
         if not message.flags & message.datapath.ofproto.OFPMPF_REPLY_MORE:
-            self._board.rules_found(message.datapath.id, self._found.pop(message.datapath.id))
+            del self._found[message.datapath.id]
+            senders = {rule.cookie: sender for rule in found if (sender := _sender(rule.match))}
+            self._board.rules_found(message.datapath.id, [rule.cookie for rule in found], senders)
 
     @set_ev_cls(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def _error(self, event: Any) -> None:
@@ -108,3 +111,13 @@ class OsKenBalancer(app_manager.OSKenApp):
         down = message.desc.state & ofproto.OFPPS_LINK_DOWN or message.desc.config & ofproto.OFPPC_PORT_DOWN
         up = message.reason != ofproto.OFPPR_DELETE and not down
         self._board.port_changed(message.datapath.id, message.desc.port_no, up)
+
+
+def _sender(match: Any) -> tuple[int, int, int] | None:
+    """Whose packets a rule is for: source address, source and destination port. None: not one sender's."""
+    address = match.get("ipv4_src") or match.get("ipv6_src")
+    for protocol in ("tcp", "udp"):
+        source, target = match.get(f"{protocol}_src"), match.get(f"{protocol}_dst")
+        if isinstance(address, str) and isinstance(source, int) and isinstance(target, int):
+            return int(ipaddress.ip_address(address)), source, target
+    return None

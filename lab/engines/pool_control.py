@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lab.balancer.balancer import ServerSettings
 from lab.balancer.operations import Operations
 from lab.balancer.rules import Command
+from lab.balancer.settings import ServerSettings
 
 CarryOut = Callable[[Callable[[], list[Command]]], None]
 

@@ -56,7 +56,8 @@ class PoxBalancer:
         self._board.flow_removed(event.dpid, event.ofp.cookie, event.ofp.reason)
 
     def _handle_FlowStatsReceived(self, event: Any) -> None:
-        self._board.rules_found(event.dpid, [rule.cookie for rule in event.stats])
+        senders = {rule.cookie: sender for rule in event.stats if (sender := _sender(rule.match))}
+        self._board.rules_found(event.dpid, [rule.cookie for rule in event.stats], senders)
 
     def _handle_ErrorIn(self, event: Any) -> None:
         event.should_log = False  # POX would log each, and at length
@@ -72,6 +73,13 @@ def _others_listen(connection: Any) -> bool:
     """Whether a component beside this one waits for the events that `pox_direct` spares."""
     ours, its = core.openflow._eventMixin_handlers, connection._eventMixin_handlers
     return any(len(ours.get(kind, ())) != 1 or its.get(kind) for kind in (PacketIn, FlowRemoved))
+
+
+def _sender(match: Any) -> tuple[int, int, int] | None:
+    """Whose packets a rule is for: source address, source and destination port. None: not one sender's."""
+    if match.nw_src is None or match.tp_src is None or match.tp_dst is None:
+        return None
+    return match.nw_src.toUnsigned(), match.tp_src, match.tp_dst
 
 
 def launch(

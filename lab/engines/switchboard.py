@@ -19,7 +19,7 @@ from lab import wire
 from lab.balancer.assignment import Assignment
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.pool import Member, Service
-from lab.balancer.rules import AddRule, Command, DeleteRules, Note
+from lab.balancer.rules import AddRule, Command, DeleteRules, Note, Senders
 from lab.engines import configuration, openflow, switch_errors
 from lab.engines.pool_control import PoolControl
 
@@ -36,7 +36,7 @@ class Brain(Protocol):
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]: ...
     def flow_removed(self, cookie: int, deleted: bool, now: float) -> list[Command]: ...
     def port_changed(self, port: int, up: bool, now: float) -> list[Command]: ...
-    def rules_found(self, cookies: Sequence[int], now: float) -> list[Command]: ...
+    def rules_found(self, cookies: Sequence[int], senders: Senders, now: float) -> list[Command]: ...
     def tick(self, now: float) -> list[Command]: ...
 
 
@@ -116,11 +116,11 @@ class Switchboard:
             if connection := self._connections.get(dpid):
                 self._do(connection, connection.brain.port_changed(port, up, monotonic()))
 
-    def rules_found(self, dpid: int, cookies: Sequence[int]) -> None:
+    def rules_found(self, dpid: int, cookies: Sequence[int], senders: Senders | None = None) -> None:
         """The whole answer to AskRules."""
         with self._lock:
             if connection := self._connections.get(dpid):
-                self._do(connection, connection.brain.rules_found(cookies, monotonic()))
+                self._do(connection, connection.brain.rules_found(cookies, senders or {}, monotonic()))
 
     def switch_error(self, dpid: int, kind: int, code: int | None, data: bytes = b"") -> None:
         """The switch would not do something; OpenFlow's numbers of the error's type and code, and what follows them."""

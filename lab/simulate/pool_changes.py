@@ -10,9 +10,10 @@ import ipaddress
 import random
 from typing import Final
 
-from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
+from lab.balancer.balancer import Balancer
 from lab.balancer.policies import heeds_weights
 from lab.balancer.pool import Member
+from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 from lab.simulate.fleet import SERVICE_IP, PolicyMaker, arp_answer, chance, server_ip
 
 SERVICE: Final = "web"

@@ -329,3 +329,32 @@ def test_settings_of_the_connection_table_reach_the_controller(tmp_path: Path) -
 
 def test_the_drivers_policies_are_the_balancers() -> None:
     assert set(POLICIES) == set(BALANCERS_POLICIES)
+
+
+def test_a_udp_service_gets_servers_and_requests_of_its_own_kind(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "name: x\nservers: {kind: nginx}\n"
+        "services: {web: {port: 53}, dns: {port: 53, protocol: udp, servers: {h1: {delay_ms: 5}, h2: {}}}}\n"
+        "steps: [{load: {service: dns}}, {load: {}}]\n"
+    )
+    scenario = load(path)
+    assert [round.load.url for round in scenario.rounds] == ["udp://10.0.1.1:53/", "http://10.0.1.1:53/"]
+    servers = scenario.network().servers
+    assert [(s.host, s.protocol, s.kind, s.delay_ms) for s in servers] == [
+        ("h1", "tcp", "nginx", 0),
+        ("h2", "tcp", "nginx", 0),
+        ("h1", "udp", "python", 5),
+        ("h2", "udp", "python", 0),
+    ]
+    assert [service.protocol for service in scenario.controller().services] == ["tcp", "udp"]
+
+
+def test_a_range_of_ports_is_served_asked_and_balanced_as_a_whole() -> None:
+    scenario = load("scenarios/port_range.yaml")
+    many, web = scenario.controller().services
+    assert ((many.port, many.last_port), (web.port, web.last_port)) == ((8000, 8010), (80, None))
+    assert {(s.port, s.last_port) for s in scenario.network().servers} == {(8000, 8010), (80, None)}
+    first, second = (round.load for round in scenario.rounds)
+    assert (first.url, first.last_port) == ("http://10.0.1.1:8000/", 8010)
+    assert (second.url, second.last_port) == ("http://10.0.1.1:80/", None)

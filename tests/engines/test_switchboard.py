@@ -250,7 +250,7 @@ def test_configuration_that_cannot_work_is_refused(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"protocol": "sctp"}, "'sctp' isn't known; known: tcp"),
+        ({"protocol": "sctp"}, "unknown protocol 'sctp'; known: tcp, udp"),
         ({"health": wire.Health(kind="magic")}, "'magic' isn't known; known: arp"),
         ({"ip": "10.0.0.1"}, "both a service's address and a server's"),
     ],

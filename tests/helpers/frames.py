@@ -69,7 +69,7 @@ def tcp(
 
 
 def udp(macs: tuple[int, int], ips: tuple[int, int], ports: tuple[int, int], data: bytes = b"?") -> bytes:
-    return ipv4(macs, ips, UDP, struct.pack("!HHHH", *ports, 8 + len(data), 0) + data)
+    return ipv4(macs, ips, UDP, struct.pack("!HHHH", *ports, 8 + len(data), 1) + data)
 
 
 def tagged(frame: bytes, vlan: int = 5) -> bytes:
@@ -82,27 +82,28 @@ def echo(macs: tuple[int, int], ips: tuple[int, int], kind: int = 8, data: bytes
 
 
 def with_checksums(frame: bytes) -> bytes:
-    """An IPv4 frame with right checksums of IP and, in whole packets, of TCP or ICMP."""
+    """An IPv4 frame with right checksums of IP and, in whole packets, of TCP, UDP or ICMP."""
     parts = _parts(frame)
     if parts is None:
         return frame
     header, body, proto, pseudo, rest = parts
     header = header[:10] + _filled(header[:10] + b"\0\0" + header[12:]) + header[12:]
-    at = {TCP: 16, ICMP: 2}.get(proto)
-    if at is not None and len(body) >= at + 2:
+    at = {TCP: 16, ICMP: 2, UDP: 6}.get(proto)
+    if at is not None and len(body) >= at + 2 and (proto != UDP or body[6:8] != b"\0\0"):  # 0 in UDP: none
         body = body[:at] + _filled(pseudo + body[:at] + b"\0\0" + body[at + 2 :]) + body[at + 2 :]
     return frame[:IP_START] + header + body + rest
 
 
 def has_right_checksums(frame: bytes) -> bool:
-    """Of IPv4's header and, in whole packets, of TCP or ICMP; other frames have none to be wrong."""
+    """Of IPv4's header and, in whole packets, of TCP, UDP or ICMP; other frames have none to be wrong."""
     parts = _parts(frame)
     if parts is None:
         return True
     header, body, proto, pseudo, _ = parts
     if ones_complement_sum(header) != 0xFFFF:
         return False
-    return proto not in (TCP, ICMP) or ones_complement_sum(pseudo + body) == 0xFFFF
+    none = proto not in (TCP, UDP, ICMP) or (proto == UDP and body[6:8] == b"\0\0")
+    return none or ones_complement_sum(pseudo + body) == 0xFFFF
 
 
 def _filled(data: bytes) -> bytes:
@@ -117,7 +118,7 @@ def _parts(frame: bytes) -> tuple[bytes, bytes, int, bytes, bytes] | None:
     end = IP_START + int.from_bytes(frame[16:18], "big")
     header, body = frame[IP_START : IP_START + size], frame[IP_START + size : end]
     proto = header[9] if not int.from_bytes(header[6:8], "big") & 0x3FFF else -1
-    pseudo = header[12:20] + struct.pack("!BBH", 0, proto, len(body)) if proto == TCP else b""
+    pseudo = header[12:20] + struct.pack("!BBH", 0, proto, len(body)) if proto in (TCP, UDP) else b""
     return header, body, proto, pseudo, frame[end:]
 
 
@@ -143,6 +144,9 @@ def fields(frame: bytes) -> dict[str, int]:
         if proto == TCP and len(body) >= MIN_HEADER:
             source, destination, seq, ack, offset = struct.unpack("!HHIIH", body[:14])
             found.update(tcp_src=source, tcp_dst=destination, tcp_flags=offset & 0xFFF, seq=seq, ack=ack)
+        if header[9] == UDP:
+            source, destination = struct.unpack("!HH", body[:4]) if proto == UDP and len(body) >= 8 else (0, 0)
+            found.update(udp_src=source, udp_dst=destination)
     return found
 
 
@@ -151,6 +155,12 @@ def tcp_data(frame: bytes) -> bytes:
     assert parts is not None
     body = parts[1]
     return body[(body[12] >> 4) * 4 :]
+
+
+def udp_data(frame: bytes) -> bytes:
+    parts = _parts(frame)
+    assert parts is not None
+    return parts[1][8:]
 
 
 _AT = {"eth_dst": (0, 6), "eth_src": (6, 6), "ip_src": (26, 4), "ip_dst": (30, 4)}

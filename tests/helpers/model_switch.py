@@ -59,6 +59,16 @@ class Rule:
     def covers(self, key: Mapping[str, int]) -> bool:
         return all(name in key and key[name] & mask == value for name, value, mask in self.match)
 
+    def sender(self) -> tuple[int, int, int] | None:
+        """Source address, source and destination port, of a rule for one sender's packets."""
+        exact = {name: value for name, value, mask in self.match if mask == -1}
+        for protocol in ("tcp", "udp"):
+            names = ("ip_src", f"{protocol}_src", f"{protocol}_dst")
+            if all(name in exact for name in names):
+                address, source, target = (exact[name] for name in names)
+                return address, source, target
+        return None
+
     def said(self) -> tuple[object, ...]:
         """All but what traffic changes."""
         return (self.table, self.priority, self.match, repr(self.actions), self.cookie, self.notify)
@@ -82,6 +92,7 @@ class Found:
     """The answer to AskRules."""
 
     cookies: list[int]
+    senders: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,7 +149,9 @@ class ModelSwitch:
         if isinstance(command, SendPacket):
             return self._execute(command.actions, command.in_port, command.data)
         if isinstance(command, AskRules):
-            self.messages.append(Found([rule.cookie for rule in self.rules(command.table)]))
+            found = self.rules(command.table)
+            senders = {rule.cookie: sender for rule in found if (sender := rule.sender())}
+            self.messages.append(Found([rule.cookie for rule in found], senders))
         elif isinstance(command, FlushTracked):
             self.tracker.flush(command.zone)
         elif isinstance(command, SetGroup):
@@ -327,8 +340,11 @@ def _check(command: AddRule) -> None:
     for action in command.actions:
         if isinstance(action, rules.SetField) and action.name.startswith("ip_"):
             allowed = command.match.get("eth_type") == frames.IPV4
-        elif isinstance(action, (rules.FinTimeout, rules.Examine)):
+        elif isinstance(action, rules.FinTimeout):
             allowed = command.match.get("ip_proto") == frames.TCP
+        elif isinstance(action, rules.Examine):
+            needed = {"tcp": frames.TCP, "udp": frames.UDP}[action.field[:3]]
+            allowed = command.match.get("ip_proto") == needed
         elif isinstance(action, rules.Track):
             allowed = command.match.get("eth_type") == frames.IPV4
         elif isinstance(action, rules.GoTo):

@@ -111,7 +111,7 @@ class Net:
         while self.connected and self.switch.messages:
             message = self.switch.messages.pop(0)
             if isinstance(message, Found):
-                self.obey(self.brain.rules_found(message.cookies, self.now))
+                self.obey(self.brain.rules_found(message.cookies, message.senders, self.now))
             elif isinstance(message, PacketIn):
                 self.packet_ins += 1
                 self.obey(self.brain.packet_in(message.in_port, message.data, message.reason == 0, self.now))
@@ -201,6 +201,8 @@ class Service:
     port: int = 80
     policy: str = "round_robin"
     weights: Sequence[int] = ()
+    protocol: str = "tcp"
+    last_port: int = 0
 
 
 @dataclass
@@ -235,6 +237,8 @@ class Rig(Net):
                 name=f"service{i}",
                 ip=service.ip,
                 port=service.port,
+                last_port=service.last_port,
+                protocol=service.protocol,
                 policy=service.policy,
                 health=self.health,
                 servers=[
@@ -292,28 +296,46 @@ class Rig(Net):
         return known[ip]
 
     def packet(
-        self, client: str, port: int, flags: int, seq: int = 0, service: int = 0, data: bytes = b"", ack: int = 0
+        self,
+        client: str,
+        port: int,
+        flags: int,
+        seq: int = 0,
+        service: int = 0,
+        data: bytes = b"",
+        ack: int = 0,
+        to_port: int | None = None,
     ) -> bytes:
+        """to_port: of the service's ports; default: the first."""
         host, wanted = self.hosts[client], self.balancer.services[service]
         macs, ips = (host.mac, wanted.mac), (host.ip, wanted.ip)
-        return frames.tcp(macs, ips, (port, wanted.port), flags, seq, ack, data)
+        return frames.tcp(macs, ips, (port, to_port or wanted.port), flags, seq, ack, data)
 
-    def call(self, client: str, port: int, flags: int, seq: int = 0, service: int = 0, data: bytes = b"") -> Outcome:
+    def call(
+        self,
+        client: str,
+        port: int,
+        flags: int,
+        seq: int = 0,
+        service: int = 0,
+        data: bytes = b"",
+        to_port: int | None = None,
+    ) -> Outcome:
         """Send one packet to a service; where it went. It must go to one place at most."""
-        sent = self.packet(client, port, flags, seq, service, data, ack=777 if flags & ACK else 0)
+        sent = self.packet(client, port, flags, seq, service, data, 777 if flags & ACK else 0, to_port)
         return self.outcome(client, port, service, sent)
 
     def outcome(self, client: str, port: int, service: int, sent: bytes) -> Outcome:
-        wanted = self.balancer.services[service]
+        wanted, asked = self.balancer.services[service], frames.fields(sent)["tcp_dst"]
         outcomes = []
         for delivery in self.send(client, sent):
             got = delivery.fields
             if not delivery.taken or "tcp_dst" not in got:
                 continue
-            if (got["tcp_src"], got["tcp_dst"]) == (port, wanted.port):
+            if (got["tcp_src"], got["tcp_dst"]) == (port, asked):
                 outcomes.append(self._served(client, delivery, wanted.ip, sent))
             else:
-                assert (delivery.host, got["tcp_src"], got["tcp_dst"]) == (client, wanted.port, port)
+                assert (delivery.host, got["tcp_src"], got["tcp_dst"]) == (client, asked, port)
                 assert (got["eth_src"], got["ip_src"]) == (wanted.mac, wanted.ip), "a RST in a foreign name"
                 assert got["tcp_flags"] & RST
                 outcomes.append(Outcome(reset=True, frame=delivery.frame))
@@ -330,11 +352,15 @@ class Rig(Net):
         assert frames.tcp_data(delivery.frame) == frames.tcp_data(sent)
         return Outcome(server=delivery.host, frame=delivery.frame)
 
-    def syn(self, client: str, port: int = 40000, seq: int = 1, service: int = 0) -> Outcome:
-        return self.call(client, port, SYN, seq, service)
+    def syn(
+        self, client: str, port: int = 40000, seq: int = 1, service: int = 0, to_port: int | None = None
+    ) -> Outcome:
+        return self.call(client, port, SYN, seq, service, to_port=to_port)
 
-    def data(self, client: str, port: int = 40000, service: int = 0, data: bytes = b"GET") -> Outcome:
-        return self.call(client, port, ACK, 2, service, data)
+    def data(
+        self, client: str, port: int = 40000, service: int = 0, data: bytes = b"GET", to_port: int | None = None
+    ) -> Outcome:
+        return self.call(client, port, ACK, 2, service, data, to_port)
 
     def fin(self, client: str, port: int = 40000, service: int = 0) -> Outcome:
         return self.call(client, port, FIN | ACK, 5, service)
@@ -357,13 +383,15 @@ class Rig(Net):
         assert (seen["ip_dst"], seen["tcp_dst"], seen["tcp_flags"]) == (client.ip, ports[1], flags)
         assert frames.tcp_data(taken[0].frame) == data
 
-    def connect(self, client: str, port: int = 40000, seq: int = 1, service: int = 0) -> str:
+    def connect(
+        self, client: str, port: int = 40000, seq: int = 1, service: int = 0, to_port: int | None = None
+    ) -> str:
         """A whole handshake and one exchange, looked at from both ends; the server."""
-        call = self.syn(client, port, seq, service)
+        call = self.syn(client, port, seq, service, to_port)
         assert call.server is not None, f"{client}:{port} got no server; drops: {self.has_drops()}"
         self.answer(client, call, SYN | ACK, service, b"")
         for data in (b"", b"GET / HTTP/1.1\r\n\r\n"):
-            later = self.data(client, port, service, data)
+            later = self.data(client, port, service, data, to_port)
             assert later.server == call.server
             self.answer(client, later, ACK, service)
         return call.server
@@ -373,6 +401,61 @@ class Rig(Net):
         call = self.fin(client, port, service)
         self.answer(client, call, FIN | ACK, service, b"")
         self.data(client, port, service, b"")
+
+    # a client's datagrams
+
+    def datagram(
+        self, client: str, port: int = 40000, service: int = 0, data: bytes = b"?", to_port: int | None = None
+    ) -> Outcome:
+        """Send a UDP datagram to a service; where it went. It must go to one server at most, and nothing may come back.
+
+        to_port: of the service's ports; default: the first."""
+        host, wanted = self.hosts[client], self.balancer.services[service]
+        asked = wanted.port if to_port is None else to_port
+        sent = frames.udp((host.mac, wanted.mac), (host.ip, wanted.ip), (port, asked), data)
+        taken = [d for d in self.send(client, sent) if d.taken and "udp_src" in d.fields]
+        assert len(taken) <= 1, taken
+        return self._took(client, taken[0], wanted.ip, sent) if taken else Outcome()
+
+    def _took(self, client: str, delivery: Delivery, service_ip: int, sent: bytes) -> Outcome:
+        """A server must see itself as the receiver and the client as the sender (itself: the service)."""
+        got, server = delivery.fields, self.hosts[delivery.host]
+        assert (got["eth_dst"], got["ip_dst"]) == (server.mac, server.ip)
+        assert got["ip_src"] == (service_ip if delivery.host == client else self.hosts[client].ip)
+        assert [got[n] for n in ("udp_src", "udp_dst")] == [frames.fields(sent)[n] for n in ("udp_src", "udp_dst")]
+        assert frames.udp_data(delivery.frame) == frames.udp_data(sent)
+        return Outcome(server=delivery.host, frame=delivery.frame)
+
+    def reply(self, who: str, call: Outcome, service: int = 0, data: bytes = b"!") -> None:
+        """The server answers the datagram it got, to whom it saw; client `who` must see an answer of the service."""
+        assert call.server is not None
+        server, client, got = self.hosts[call.server], self.hosts[who], call.fields
+        wanted = self.balancer.services[service]
+        macs, ips = (server.mac, self.mac_of(got["ip_src"])), (server.ip, got["ip_src"])
+        sent = frames.udp(macs, ips, (got["udp_dst"], got["udp_src"]), data)
+        taken = [d for d in self.send(server.name, sent) if d.taken]
+        assert [d.host for d in taken] == [client.name], taken
+        seen = taken[0].fields
+        assert (seen["eth_src"], seen["ip_src"], seen["udp_src"]) == (wanted.mac, wanted.ip, got["udp_dst"])
+        assert (seen["ip_dst"], seen["udp_dst"]) == (client.ip, got["udp_src"])
+        assert frames.udp_data(taken[0].frame) == data
+
+    def ask(self, client: str, port: int = 40000, service: int = 0, to_port: int | None = None) -> str:
+        """A datagram and its answer, looked at from both ends; the server."""
+        call = self.datagram(client, port, service, to_port=to_port)
+        assert call.server is not None, f"{client}:{port} got no server; drops: {self.has_drops()}"
+        self.reply(client, call, service)
+        return call.server
+
+    def ask_directly(self, client: str, server: str, port: int = 41000, server_port: int = 53) -> bool:
+        """A datagram to a server's own address and its answer: whether both arrive as they are."""
+        there = frames.udp(*self.between(client, server), (port, server_port))
+        back = frames.udp(*self.between(server, client), (server_port, port))
+        before = len(self.delivered)
+        self.send(client, there)
+        self.advance(0.3)  # its first packet may be held for a moment
+        came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and d.fields.get("udp_src") == port]
+        return came == [(server, there)] and self.reaches(client, back, server)
 
     def direct(self, client: str, server: str, port: int = 41000, server_port: int = 80) -> bool:
         """Call a server at its own address: whether all goes both ways as it is."""

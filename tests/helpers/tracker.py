@@ -1,4 +1,4 @@
-"""A connection tracker in memory: what `ct` with `nat` does to a TCP packet in Open vSwitch (ovs-actions(7)).
+"""A connection tracker in memory: what `ct` with `nat` does to TCP and UDP packets in Open vSwitch (ovs-actions(7)).
 
 A packet of a connection is translated as the one that was committed, in both directions; state says what it is. As in
 the userspace datapath, a packet in mid-stream may begin a connection (its state is new), a SYN+ACK or flags that make
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from helpers import frames
-from helpers.frames import ACK, FIN, RST, SYN
+from helpers.frames import ACK, FIN, RST, SYN, TCP, UDP
 
 NEW, EST, RPL, INV, TRK = 0x01, 0x02, 0x08, 0x10, 0x20
 
@@ -24,9 +24,10 @@ class Tuple(NamedTuple):
     dst: int
     src_port: int
     dst_port: int
+    proto: int = TCP
 
     def turned(self) -> Tuple:
-        return Tuple(self.dst, self.src, self.dst_port, self.src_port)
+        return Tuple(self.dst, self.src, self.dst_port, self.src_port, self.proto)
 
 
 @dataclass
@@ -72,18 +73,17 @@ class Tracker:
 
     def track(self, zone: int, frame: bytes) -> Tracked:
         """`ct(zone=…,nat)`."""
-        got = frames.fields(frame)
-        assert "seq" in got, "only whole TCP packets are tracked here"
-        key, flags = Tuple(got["ip_src"], got["ip_dst"], got["tcp_src"], got["tcp_dst"]), got["tcp_flags"]
+        key, flags = _read(frame)
         connection = self._zones.get(zone, {}).get(key)
-        if not _sensible(flags):
+        if key.proto == TCP and not _sensible(flags):
             return Tracked(frame, TRK | INV)
         if connection is None or (connection.ended and flags & (SYN | ACK) == SYN):
             return Tracked(frame, TRK | (INV if flags & SYN and flags & ACK else NEW))
         reply = key == connection.back
         connection.see(flags, reply)
-        # a SYN again, before any answer, is still a new connection's
-        known = NEW if flags & SYN and not reply and not connection.answered else EST
+        # a SYN again, before any answer, is still a new connection's; and so is any datagram
+        first = flags & SYN or key.proto == UDP
+        known = NEW if first and not reply and not connection.answered else EST
         return Tracked(_translated(frame, connection, reply), TRK | known | (RPL if reply else 0))
 
     def commit(self, zone: int, frame: bytes, dst: int | None = None, src: int | None = None) -> Tracked:
@@ -91,8 +91,7 @@ class Tracker:
         seen = self.track(zone, frame)
         if seen.frame != frame or not seen.state & NEW:
             return seen
-        got = frames.fields(frame)
-        there = Tuple(got["ip_src"], got["ip_dst"], got["tcp_src"], got["tcp_dst"])
+        there, _ = _read(frame)
         translated = there._replace(src=there.src if src is None else src, dst=there.dst if dst is None else dst)
         self._open(zone, Connection(there, translated.turned()))
         return replace(self.track(zone, frame), state=TRK | NEW)
@@ -106,6 +105,15 @@ class Tracker:
             assert other.ended, f"answers of {connection} and {other} can't be told apart"
             del rows[other.there], rows[other.back]
         rows[connection.there] = rows[connection.back] = connection
+
+
+def _read(frame: bytes) -> tuple[Tuple, int]:
+    """Which direction of which connection a packet is, and its TCP flags."""
+    got = frames.fields(frame)
+    assert "seq" in got or "udp_src" in got, "only whole TCP packets and datagrams are tracked here"
+    name = "tcp" if "seq" in got else "udp"
+    ports = got[f"{name}_src"], got[f"{name}_dst"]
+    return Tuple(got["ip_src"], got["ip_dst"], *ports, got["ip_proto"]), got.get("tcp_flags", 0)
 
 
 def _sensible(flags: int) -> bool:

@@ -48,7 +48,7 @@ def test_scenarios_that_leave_nothing_to_chance_are_found() -> None:
     assert not {"random", "least_connections"} & set(ORDERED)
 
 
-@each(["round_robin", "multi_switch"])
+@each(["round_robin", "multi_switch", "udp"])
 def test_a_connection_costs_one_packet_in_and_its_modes_flow_mods(name: str, engine: str, mode: str) -> None:
     result = run(name, engine, mode).result
     assert result["hits"] == {"h1": {"client": 20, "server": 20}, "h2": {"client": 20, "server": 20}}

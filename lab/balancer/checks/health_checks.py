@@ -15,7 +15,7 @@ from lab.balancer.checks.check import FIRST_PORT, PORT_MASK, Check
 from lab.balancer.checks.neighbour import Claim
 from lab.balancer.health import RAMP_FULL
 from lab.balancer.learning import LearningSwitch
-from lab.balancer.packets import Drop, Packet, address, mac_text
+from lab.balancer.packets import Drop, Kind, Packet, address, mac_text
 from lab.balancer.pool import Member
 from lab.balancer.rules import Command, DeleteRules, Note
 
@@ -124,7 +124,7 @@ class HealthChecks:
 
     def answers(self, packet: Packet) -> Check | None:
         """The check whose connection a TCP packet belongs to; None: it is ordinary traffic."""
-        if packet.dst_port & PORT_MASK != FIRST_PORT:
+        if packet.kind is not Kind.TCP or packet.dst_port & PORT_MASK != FIRST_PORT:
             return None
         return self._by_end.get((packet.ip_dst, packet.ip_src, packet.src_port))
 

@@ -11,7 +11,7 @@ from lab.balancer.modes.reactive import Reactive
 from lab.balancer.modes.tracked import Tracked
 from lab.balancer.packets import Packet
 from lab.balancer.pool import Member, Service
-from lab.balancer.rules import Command
+from lab.balancer.rules import Command, Senders
 from lab.balancer.statistics import Counters
 
 
@@ -63,7 +63,7 @@ class Mode(Protocol):
     def start_clean(self) -> list[Command]:
         """What the switch remembers is of another configuration: forget what isn't a rule (rules have been deleted)."""
 
-    def adopt(self, cookies: Sequence[int]) -> list[Command]:
+    def adopt(self, cookies: Sequence[int], senders: Senders) -> list[Command]:
         """The switch remembers connections of this configuration's former controller; `cookies` of known members."""
 
 

@@ -14,7 +14,11 @@ controller, as a copy: a second packet-in per connection that the others don't p
 connection left is told by a rule for its connections' packets, with an idle time-out: once it is gone, so are they.
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
-Rule of this module: nothing but a SYN gets a server it didn't have.
+UDP has no ends to be seen. A flow is over when the tracker has forgotten it, so a datagram the tracker doesn't know
+begins one, except in the time after the tracker was emptied. For a policy that goes by live connections, a flow counts
+as live for the idle time-out from its beginning. The dead can't be told of by a reset: when a server goes, the tracker
+forgets all flows of its service, and each flow's next datagram comes to the controller, which knows the others' server.
+Rule of this module: of TCP, nothing but a SYN gets a server it didn't have. The rules are made in `tracked_rules`.
 Source of the actions: Open vSwitch 3.1, ovs-actions(7), `ct`; the tables are staged as OVN does (ovn-northd(8)).
 """
 
@@ -26,40 +30,32 @@ from typing import Final
 
 from lab.balancer import packets
 from lab.balancer.assignment import Assignment
+from lab.balancer.client import asked, asking
+from lab.balancer.modes import tracked_rules
 from lab.balancer.modes.nudging import nudge_through
-from lab.balancer.packets import ACK, ETH_IPV4, FIN, PROTO_TCP, RST, SYN, Drop, Packet
-from lab.balancer.pool import Member, Service
+from lab.balancer.modes.tracked_rules import FIRST_UDP_ZONE, HAIRPIN_ZONE, ON, ZONE
+from lab.balancer.packets import ACK, RST, SYN, Drop, Kind, Packet
+from lab.balancer.pool import Directory, Member, Service
 from lab.balancer.rules import (
     COOKIE_MEMBER_MASK,
-    IN_PORT,
-    Actions,
     AddRule,
     Command,
     Cookie,
     DeleteRules,
     FlushTracked,
-    GoTo,
-    Match,
-    Output,
+    Senders,
     SendPacket,
     SetField,
     Table,
-    ToController,
     Track,
     cookie_kind,
     cookie_member,
-    fixed_cookie,
     member_cookie,
 )
 from lab.balancer.statistics import Counters
 
-ZONE: Final = 10  # client to service: the destination is translated
-HAIRPIN_ZONE: Final = 11  # a server's request to itself: the source is translated as well
-NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
 NUDGES_PER_TICK: Final = 1_000
-KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
-_ON: Final = (GoTo(Table.DESTINATION),)
-_TO_CONTROLLER: Final = (ToController(),)
+LOST_S: Final = 60.0  # after the tracker was emptied: longer than it remembers a silent UDP flow
 
 
 class Tracked:
@@ -67,48 +63,36 @@ class Tracked:
 
     def __init__(self, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int) -> None:
         self._assignments = assignments
-        self._by_address = {(a.service.ip, a.service.port): a for a in assignments}
+        self._by_address = Directory[Assignment]()
+        self._zones: dict[str, int] = {}  # by service
+        for number, assignment in enumerate(assignments):
+            self._by_address.put(assignment.service.ip, assignment.service, assignment)
+            self._zones[assignment.service.name] = FIRST_UDP_ZONE + number if assignment.service.udp else ZONE
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._waiting: deque[tuple[Service, int, int, int]] = deque()  # server's address, client to be nudged, its MAC
         self._draining: set[int] = set()  # cookies of the DRAIN rules that haven't idled out
+        self._now = 0.0  # s, as of the last tick
+        self._lost = False  # the tracker has been emptied since
+        self._lost_until = float("-inf")  # s
+        self._flows: deque[tuple[float, Assignment, int, Member]] = deque()  # when each counts as live no more
         for assignment in assignments:
             assignment.service.live_known = assignment.watches_live
 
     def fixed_rules(self) -> list[Command]:
-        return [
-            *(rule for a in self._assignments for rule in _service_rules(a.service)),
-            *(rule for a in self._assignments if a.watches_live for rule in _end_rules(a.service)),
-            _rule(Table.CLIENT, 0, {}, _TO_CONTROLLER),
-            _rule(Table.CLIENT_TRACKED, 30, {"eth_type": ETH_IPV4, "ct_state": NEW}, _TO_CONTROLLER),
-            _rule(Table.CLIENT_TRACKED, 0, {}, ()),
-            _rule(Table.CLIENT_TRACKED, 5, {"eth_type": ETH_IPV4, "ct_state": KNOWN}, _TO_CONTROLLER),
-            _rule(Table.REPLY, 0, {}, _ON),
-            _rule(Table.REPLY_TRACKED, 0, {}, _ON),
-            _rule(Table.HAIRPIN, 0, {}, (GoTo(Table.CLIENT),)),
-            _rule(Table.HAIRPIN_BACK, 0, {"eth_type": ETH_IPV4}, (Track(ZONE, Table.HAIRPIN_OUT),)),
-        ]
+        self._lost = True  # a switch that connects may have been restarted
+        rules = tracked_rules.common_rules(a.service for a in self._assignments)
+        for assignment in self._assignments:
+            service = assignment.service
+            rules += tracked_rules.service_rules(service, self._zones[service.name])
+            if assignment.watches_live and not service.udp:
+                rules += tracked_rules.end_rules(service)
+        return list(rules)
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
-        cookie = member_cookie(Cookie.MEMBER, member.id, member.mac)
-        itself = _tcp(ip_src=member.ip, ip_dst=member.ip, tcp_dst=service.port)
-        answer = _tcp(ip_src=member.ip, tcp_src=service.port)
-        to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
-        to_itself = (SetField("eth_src", service.mac), SetField("eth_dst", member.mac), Output(IN_PORT))
-        there, again = _to_server(member)
         draining = [rule for rule in self._drain_rules(service, member) if rule.cookie in self._draining]
-        return [
-            *self._abort_rules(service, member),
-            *draining,
-            _rule(Table.SERVICE, 110, _tcp(ip_src=member.ip, ip_dst=service.ip), (GoTo(Table.HAIRPIN),), cookie),
-            _rule(Table.SERVICE, 95, _tcp(ip_src=member.ip), (GoTo(Table.REPLY),), cookie),
-            _rule(Table.REPLY, 10, answer, (Track(ZONE, Table.REPLY_TRACKED),), cookie),
-            _rule(Table.CLIENT_TRACKED, 10, to_member, there, cookie),
-            _rule(Table.CLIENT_TRACKED, 20, itself, again, cookie),
-            _rule(Table.HAIRPIN, 10, answer, (Track(HAIRPIN_ZONE, Table.HAIRPIN_BACK),), cookie),
-            _rule(Table.HAIRPIN_TRACKED, 10, to_member, to_itself, cookie),
-            _rule(Table.HAIRPIN_OUT, 10, _tcp(ip_src=service.ip, ip_dst=member.ip), to_itself, cookie),
-        ]
+        rules = tracked_rules.member_rules(service, member, self._zones[service.name])
+        return [*self._abort_rules(service, member), *draining, *rules]
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
         return []
@@ -121,7 +105,7 @@ class Tracked:
         return [
             *(_delete(kind, member) for kind in (Cookie.MEMBER, Cookie.DRAIN, Cookie.END)),
             *(rule for of in others for rule in self.member_rules(*of)),
-            *self._nudge_clients(service, member),
+            *self._end_connections(service, member),
         ]
 
     def drain(self, service: Service, member: Member) -> list[Command]:
@@ -141,42 +125,52 @@ class Tracked:
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
         rules = self.member_rules(service, member) if member.mac else []
-        return [*rules, *self._nudge_clients(service, member)] if member.down else rules
+        return [*rules, *self._end_connections(service, member)] if member.down else rules
 
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """A packet the tracker knows no connection for."""
         self._counters.packet_ins += 1
-        client = packet.ip_src << 16 | packet.src_port
-        if packet.flags & SYN and not packet.flags & ACK:
+        service, client = assignment.service, asking(assignment.service, packet)
+        begins = service.udp or (packet.flags & SYN and not packet.flags & ACK)
+        if service.udp:
+            member = self._flow(assignment, client, packet.eth_src)
+        elif begins:
             member = assignment.assign(client, packet.seq, packet.eth_src)
-            if member is None:
-                return self._refuse(Drop.NO_SERVER, packet)
         else:  # the switch has been restarted, and its tracker has forgotten what we haven't
             member = assignment.find(client)
-            if member is None:
-                return self._refuse(Drop.NO_CONNECTION, packet)
-        return [SendPacket(data=data, actions=_commit(assignment.service, member, packet.ip_src), in_port=in_port)]
+        if member is None:
+            return self._refuse(Drop.NO_SERVER if begins else Drop.NO_CONNECTION, packet)
+        actions = tracked_rules.commit(service, member, packet.ip_src, self._zones[service.name])
+        return [SendPacket(data=data, actions=actions, in_port=in_port)]
+
+    def _flow(self, assignment: Assignment, client: int, mac: int) -> Member | None:
+        """The server for a datagram."""
+        known = self._lost or self._now < self._lost_until
+        member = assignment.assign_datagram(client, mac, known=known)
+        if member is not None and assignment.watches_live:
+            self._flows.append((self._now + self._idle_timeout, assignment, client, member))
+        return member
 
     def to_member(
         self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
     ) -> list[Command]:
         """A packet of a connection that the tracker has translated already: a SYN again, or its server is down."""
-        if packet.flags & RST:  # a copy: see `_end_rules`
-            self._ended(service, packet.ip_src << 16 | packet.src_port)
+        if packet.flags & RST:  # a copy: see `tracked_rules.abort_rules`
+            self._ended(service, asking(service, packet))
             return []
         self._counters.packet_ins += 1
         if not member.down and member.mac:
-            return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *_ON), in_port=in_port)]
+            return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *ON), in_port=in_port)]
         return self.stray(packet)
 
     def stray(self, packet: Packet) -> list[Command]:
         """The copy of a connection's end; or a packet of a connection whose server is down or has left: reset it."""
-        answering = self._by_address.get((packet.ip_src, packet.src_port))
+        answering = self._by_address.find(packet.ip_src, packet.proto, packet.src_port)
         if answering is not None:
-            self._ended(answering.service, packet.ip_dst << 16 | packet.dst_port)
+            self._ended(answering.service, asked(answering.service, packet))
             return []
         self._counters.drops[Drop.NO_CONNECTION] += 1
-        if packet.flags & RST:
+        if packet.flags & RST or packet.kind is not Kind.TCP:
             return []
         # from the server's side through the tracker: it gives the reset the service's address, and ends the connection
         return [SendPacket(data=packets.reset(packet), actions=(Track(ZONE, Table.REPLY_TRACKED),))]
@@ -193,105 +187,58 @@ class Tracked:
 
     def tick(self, now: float) -> list[Command]:
         """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
+        self._now = now
+        if self._lost:
+            self._lost, self._lost_until = False, now + LOST_S
+        while self._flows and self._flows[0][0] <= now:
+            _, assignment, client, member = self._flows.popleft()
+            assignment.rest(client, member)
+        return self._nudges()
+
+    def _nudges(self) -> list[Command]:
         now_due = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
         through = (Track(ZONE, Table.REPLY_TRACKED),)
         return [nudge_through(service, server, client, mac, through) for service, server, client, mac in now_due]
 
-    def _nudge_clients(self, service: Service, member: Member) -> list[Command]:
-        """Those that wait for an answer of a server that is gone; all but the first some by and by."""
-        ended = self._by_address[service.ip, service.port].end_live(member)
+    def _end_connections(self, service: Service, member: Member) -> list[Command]:
+        """Those of a server that is gone: clients that wait for its answer are made to speak, all but the first some by
+        and by; flows begin anew, with another server."""
+        ended = self._assignment(service).end_live(member)
+        if service.udp:
+            self._lost = True
+            return [FlushTracked(zone=self._zones[service.name])]
         self._waiting += [(service, member.ip, client, mac) for client, mac in ended]
-        return self.tick(0.0)
+        return self._nudges()
 
     def _abort_rules(self, service: Service, member: Member) -> list[AddRule]:
-        """A client's RST goes on, and a copy to the controller."""
-        if not self._by_address[service.ip, service.port].watches_live:
-            return []
-        there, _ = _to_server(member)
-        aborted = {**_tcp(ip_dst=member.ip, tcp_dst=service.port), "tcp_flags": (RST, RST)}
-        ending = (*_TO_CONTROLLER, *there) if not member.down else _TO_CONTROLLER
-        return [_rule(Table.CLIENT_TRACKED, 15, aborted, ending, member_cookie(Cookie.END, member.id))]
+        wanted = self._assignment(service).watches_live and not service.udp
+        return list(tracked_rules.abort_rules(service, member)) if wanted else []
 
     def _drain_rules(self, service: Service, member: Member) -> list[AddRule]:
-        """Its clients' packets go their usual way, by rules that leave once there are none. Those of clients, since all
-        that an end says the other one acknowledges, and here it is known by the translated address whose they are."""
-        there, again = _to_server(member)
-        to_member = _tcp(ip_dst=member.ip, tcp_dst=service.port)
-        watched = ((12, to_member, there), (22, {**to_member, "ip_src": member.ip}, again))
-        return [
-            AddRule(
-                table=Table.CLIENT_TRACKED,
-                priority=priority,
-                match=match,
-                actions=actions,
-                cookie=member_cookie(Cookie.DRAIN, member.id, which),
-                idle_timeout=self._idle_timeout,
-                notify=True,
-            )
-            for which, (priority, match, actions) in enumerate(watched)
-        ]
+        return tracked_rules.drain_rules(service, member, self._idle_timeout)
 
     def start_clean(self) -> list[Command]:
-        return [FlushTracked(zone=ZONE), FlushTracked(zone=HAIRPIN_ZONE)]
+        return [FlushTracked(zone=zone) for zone in sorted({ZONE, HAIRPIN_ZONE, *self._zones.values()})]
 
-    def adopt(self, cookies: Sequence[int]) -> list[Command]:
+    def adopt(self, cookies: Sequence[int], senders: Senders) -> list[Command]:
         """The tracker has kept the connections; of rules there are only the servers', renewed as they answer."""
         return []
 
     def _ended(self, service: Service, client: int) -> None:
         self._counters.packet_ins += 1
-        assignment = self._by_address[service.ip, service.port]
+        assignment = self._assignment(service)
         member = assignment.server_of(client)
         if member is not None:
             assignment.rest(client, member)
 
+    def _assignment(self, service: Service) -> Assignment:
+        return next(assignment for assignment in self._assignments if assignment.service is service)
+
     def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
         self._counters.drops[drop] += 1
-        return [] if packet.flags & RST else [SendPacket(data=packets.reset(packet), actions=_ON)]
-
-
-def _to_server(member: Member) -> tuple[Actions, Actions]:
-    """A tracked packet's way to a server from others, and from itself."""
-    if member.down:
-        return _TO_CONTROLLER, _TO_CONTROLLER
-    return (SetField("eth_dst", member.mac), *_ON), (Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED),)
+        answered = packet.kind is Kind.TCP and not packet.flags & RST
+        return [SendPacket(data=packets.reset(packet), actions=ON)] if answered else []
 
 
 def _delete(kind: Cookie, member: Member) -> DeleteRules:
     return DeleteRules(cookie=member_cookie(kind, member.id), cookie_mask=COOKIE_MEMBER_MASK)
-
-
-def _service_rules(service: Service) -> list[Command]:
-    to_service = _tcp(ip_dst=service.ip, tcp_dst=service.port)
-    from_service: Match = {"eth_type": ETH_IPV4, "ip_src": service.ip}
-    return [
-        _rule(Table.SERVICE, 105, _tcp(ip_dst=service.ip), (GoTo(Table.CLIENT),)),
-        _rule(Table.CLIENT, 10, to_service, (Track(ZONE, Table.CLIENT_TRACKED),)),
-        _rule(Table.REPLY_TRACKED, 10, from_service, (SetField("eth_src", service.mac), *_ON)),
-    ]
-
-
-def _end_rules(service: Service) -> list[Command]:
-    """A server's FIN or RST goes on, and a copy to the controller: whole, since one that is cut can't be read."""
-    answer = _tcp(ip_src=service.ip, tcp_src=service.port)
-    on = (*_TO_CONTROLLER, SetField("eth_src", service.mac), *_ON)
-    return [_rule(Table.REPLY_TRACKED, 20 + flag, {**answer, "tcp_flags": (flag, flag)}, on) for flag in (FIN, RST)]
-
-
-def _commit(service: Service, member: Member, client_ip: int) -> Actions:
-    """A connection's first packet: tell the tracker, and send it on its way."""
-    remember = Track(ZONE, commit=True, dst=member.ip)
-    there = SetField("eth_dst", member.mac)
-    if client_ip != member.ip:
-        return (remember, there, *_ON)
-    as_service = Track(HAIRPIN_ZONE, commit=True, src=service.ip)
-    return (remember, as_service, SetField("eth_src", service.mac), there, Output(IN_PORT))
-
-
-def _tcp(**fields: int | tuple[int, int]) -> dict[str, int | tuple[int, int]]:
-    return {"eth_type": ETH_IPV4, "ip_proto": PROTO_TCP, **fields}
-
-
-def _rule(table: Table, priority: int, match: Match, actions: Actions, cookie: int | None = None) -> AddRule:
-    own = fixed_cookie() if cookie is None else cookie
-    return AddRule(table=table, priority=priority, match=match, actions=actions, cookie=own)

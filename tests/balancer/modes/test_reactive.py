@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
-from helpers.rig import MakeRig, Rig
+from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.rules import Cookie
 
@@ -172,7 +172,7 @@ def test_direct_call_is_forgotten_after_a_pause(rig: Rig) -> None:
 
 
 def test_direct_calls_are_bounded(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab.balancer.modes.reactive.DIRECT_BOUND", 3)
+    monkeypatch.setattr("lab.balancer.modes.direct_calls.DIRECT_BOUND", 3)
     rig = make_rig()
     for n in range(6):
         assert rig.direct("h3", "h1", 41000 + n)
@@ -202,3 +202,48 @@ def test_bounded_table_forgets_what_was_used_longest_ago(make_rig: MakeRig) -> N
     assert rig.remembered() == 3
     assert rig.data("h3", 40001).reset
     assert [rig.data("h3", 40000 + n).server for n in (0, 2, 3)] == ["h1", "h1", "h2"]
+
+
+# UDP, which has no SYN and no FIN
+
+DNS = Service(port=53, protocol="udp")
+
+
+def test_datagram_after_its_flow_has_idled_out_begins_another(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert [rig.ask("h3", 40001), rig.ask("h3", 40001)] == ["h1", "h1"]
+    assert rig.remembered() == 1
+    rig.advance(rig.idle_timeout + 1)
+    assert (rig.connection_rules(), rig.remembered()) == (0, 0)
+    assert [rig.ask("h3", 40001), rig.ask("h4", 40001)] == ["h2", "h1"]
+
+
+def test_busy_flow_costs_the_controller_nothing_more(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    rig.ask("h3", 40001)
+    counters = rig.balancer.counters
+    before = counters.packet_ins, counters.flow_mods
+    for _ in range(5):
+        rig.advance(rig.idle_timeout - 1)
+        assert rig.ask("h3", 40001) == "h1"
+    assert (counters.packet_ins, counters.flow_mods) == before
+
+
+def test_flows_are_bounded_by_the_same_table(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS], bound=3)
+    for n in range(5):
+        rig.ask("h3", 40000 + n)
+    assert rig.remembered() == 3
+
+
+def test_rules_of_a_direct_flow_end_together(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.ask_directly("h3", "h1", 41000)
+    assert len(rig.switch.of_kind(Cookie.DIRECT)) == 2
+    there = frames.udp(*rig.between("h3", "h1"), (41000, 53))
+    for _ in range(299):  # it asks on and on, and gets no answer
+        rig.advance(1.0, step=1.0)
+        assert rig.reaches("h1", there, "h3")
+    rig.advance(2.0)
+    assert not rig.switch.of_kind(Cookie.DIRECT)  # else its answers, once they came, would be the service's
+    assert rig.ask_directly("h3", "h1", 41000)
