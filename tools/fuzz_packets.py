@@ -132,7 +132,8 @@ class World:
         if found := corpus.answer(frame):
             yield found
         web = self._webs.get(int.from_bytes(frame[:6], "big"))
-        if web is not None and frame[6:8] == b"\x02\x01" and 2 <= frame[34] <= 3:  # a check's ports: 512 to 1023
+        checks = (frame[6:8], frame[12:14], frame[34] & 0xFE) == (b"\x02\x01", b"\x08\x00", 2)  # from ports 512 to 1023
+        if web is not None and checks:
             yield from web.receive(frame)
 
 

@@ -143,7 +143,8 @@ class Agent:
         self._leave_switches()
         self._ovs.set_controllers(dict.fromkeys(switches, target))
         if missing := self._ovs.wait_connected(switches, CONNECT_S, self._closing):
-            raise Refusal(504, f"{', '.join(missing)} didn't connect to {target} within {CONNECT_S:g} s")
+            late = f"{', '.join(missing)} didn't connect to {target} within {CONNECT_S:g} s"
+            raise Refusal(504, self._ovs.misfit(missing) or late)
         self._reconnection = Reconnection(self._ovs, switches, target)
         log.info("connected %s to the controller at %s", ", ".join(switches), target)
 

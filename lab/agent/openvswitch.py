@@ -28,6 +28,9 @@ TUN = "/dev/net/tun"
 STATE = re.compile(r"\|rconn\|DBG\|(?P<switch>[^|<]+)<->tcp:\S+: entering (?P<state>\w+)")
 TRACKER = ("Recirc", "CT state", "CT zone", "CT state NAT")  # what `ct` with translation needs of a datapath
 CONNECTED = ("ACTIVE", "IDLE")  # of rconn's states; IDLE: an echo request is on its way
+NO_VERSION = re.compile(r"version negotiation failed \(we support (?P<ours>.+), peer supports (?P<theirs>.+)\)")
+DROPPED = re.compile(r"\|rconn\|WARN\|(?P<switch>[^|<]+)<->tcp:\S+: connection dropped")
+VERSION_NAMES = {"0x01": "1.0", "0x02": "1.1", "0x03": "1.2", "0x04": "1.3", "0x05": "1.4", "0x06": "1.5"}
 POLL_S = 0.005
 
 
@@ -46,6 +49,26 @@ def read_tracker(features: str) -> bool | None:
     return all(said[name].strip() == "Yes" for name in TRACKER)
 
 
+def read_misfits(lines: Iterable[str], misfits: dict[str, str]) -> None:
+    """Bring `misfits` (switch → why it can't speak with its controller) up to date with lines of ovs-vswitchd's log.
+
+    The line that tells the versions doesn't tell the switch; the one behind it does."""
+    why = ""
+    for line in lines:
+        if versions := NO_VERSION.search(line):
+            ours, theirs = (_version_names(versions[side]) for side in ("ours", "theirs"))
+            why = f"it speaks OpenFlow {ours}, the controller {theirs}"
+        elif why and (found := DROPPED.search(line)):
+            misfits[found["switch"]] = why
+            why = ""
+
+
+def _version_names(text: str) -> str:
+    """ "version 0x04 and earlier" → "1.3 and earlier"."""
+    numbers = re.sub("^versions? ", "", text)
+    return re.sub(r"0x[0-9a-f]+", lambda number: VERSION_NAMES.get(number[0], number[0]), numbers)
+
+
 class OpenVSwitch:
     """The daemons, theirs logs and their commands. Blocking."""
 
@@ -55,6 +78,7 @@ class OpenVSwitch:
         self._pidfiles: list[Path] = []  # of the daemons that are ours
         self._reading = threading.Lock()
         self._known: dict[str, bool] = {}
+        self._misfits: dict[str, str] = {}
         self._read = 0  # bytes of the log that have been read
         self.version = "unknown"
 
@@ -122,6 +146,8 @@ class OpenVSwitch:
         Vain attempts come after 1, 2, 4, then every 8 s: Open vSwitch 3.1 takes max_backoff, and doesn't keep to it;
         see reconnection.py.
         """
+        self.connected(())
+        self._misfits.clear()  # another controller may speak what the last one didn't
         words: list[str] = []
         for switch, target in targets.items():
             settings = [f'target="{target}"', "max_backoff=1000", "inactivity_probe=0"]
@@ -151,7 +177,9 @@ class OpenVSwitch:
             fresh = log.read()
         whole = fresh[: fresh.rfind(b"\n") + 1]
         self._read += len(whole)
-        read_connections(whole.decode("utf-8", "replace").splitlines(), self._known)
+        lines = whole.decode("utf-8", "replace").splitlines()
+        read_connections(lines, self._known)
+        read_misfits(lines, self._misfits)
 
     def _connected_by_database(self, switch: str) -> bool:
         """Where the daemons are not ours: right, but up to 5 s late."""
@@ -159,10 +187,11 @@ class OpenVSwitch:
         return bool(controller) and self.vsctl("get", "Controller", controller, "is_connected").strip() == "true"
 
     def wait_connected(self, switches: Sequence[str], timeout_s: float, give_up: threading.Event) -> list[str]:
-        """Wait until all have a controller; returns those that have none when the time is over, or at `give_up`."""
+        """Wait until all have a controller; returns those that have none when the time is over, or at `give_up`, or
+        when one of them will never have one: see `misfit`."""
         deadline = time.monotonic() + timeout_s
         while missing := [name for name, fine in self.connected(switches).items() if not fine]:
-            if time.monotonic() >= deadline or give_up.wait(POLL_S):
+            if time.monotonic() >= deadline or self.misfit(missing) or give_up.wait(POLL_S):
                 break
         return missing
 
@@ -172,6 +201,14 @@ class OpenVSwitch:
             return read_tracker(run(["ovs-appctl", "dpif/show-dp-features", switch]))
         except Refusal:  # an Open vSwitch that doesn't know the question
             return None
+
+    def misfit(self, switches: Sequence[str]) -> str:
+        """One sentence about a switch that shares no OpenFlow version with its controller; empty: there is none."""
+        found = next((switch for switch in switches if switch in self._misfits), None)
+        if found is None:
+            return ""
+        mend = f"let it speak more (ovs-vsctl set Bridge {found} protocols=[]) or choose another engine"
+        return f"{found} can't use this controller: {self._misfits[found]}; {mend}"
 
     def flows(self, switches: Iterable[str]) -> str:
         """The flow table of each switch, as ovs-ofctl prints it, under a line with its name."""

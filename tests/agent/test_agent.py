@@ -80,6 +80,18 @@ def test_every_host_reaches_every_other(network: Door) -> None:
     assert pings(network) == wire.Pings(sent=30, received=30)
 
 
+def test_d34_switch_without_the_controllers_openflow_is_told_at_once(network: Door) -> None:
+    """POX says nothing, and the switch goes on trying. The stand-in speaks OpenFlow 1.3."""
+    run(network, "agent", "ovs-vsctl", "set", "Bridge", "s2", "protocols=OpenFlow14")
+    asked = time.monotonic()
+    answer = network.ask("POST", "/network/connect")
+    assert answer.status_code == 504
+    assert "s2 can't use this controller: it speaks OpenFlow 1.4, the controller 1.3 and earlier; let it" in answer.text
+    assert time.monotonic() - asked < 2
+    run(network, "agent", "ovs-vsctl", "set", "Bridge", "s2", "protocols=[]")
+    assert network.ask("POST", "/network/connect").status_code == 200
+
+
 def test_hosts_have_the_addresses_asked_for_and_no_offload(network: Door) -> None:
     link = run(network, "h3", "ip", "address", "show", "dev", "h3-eth0")
     assert "inet 10.0.0.3/8" in link

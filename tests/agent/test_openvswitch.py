@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.agent.openvswitch import OpenVSwitch, read_connections, read_tracker, run
+from lab.agent.openvswitch import OpenVSwitch, read_connections, read_misfits, read_tracker, run
+
 from lab.agent.refusal import Refusal
 
 LINE = "2026-11-25T03:27:19.116Z|00045|rconn|DBG|s1<->tcp:127.0.0.1:6633: entering "
@@ -68,6 +69,31 @@ def test_waiting_for_a_controller_ends_in_time_or_when_told(tmp_path: Path) -> N
     assert ovs.wait_connected(["s1", "s2"], 0.05, give_up) == ["s2"]
     give_up.set()
     assert ovs.wait_connected(["s2"], 60, give_up) == ["s2"]
+
+
+NO_VERSION = (
+    "2026-11-25T03:27:19.117Z|00046|vconn|WARN|tcp:127.0.0.1:6633: version negotiation failed "
+    "(we support versions 0x03, 0x04, peer supports version 0x01)\n"
+    "2026-11-25T03:27:19.118Z|00047|rconn|WARN|s2<->tcp:127.0.0.1:6633: connection dropped (Protocol error)\n"
+)
+
+
+def test_d34_switch_that_shares_no_version_with_its_controller_is_named_at_once(tmp_path: Path) -> None:
+    """POX says nothing, and the switch goes on trying."""
+    log = tmp_path / "openvswitch" / "ovs-vswitchd.log"
+    log.parent.mkdir()
+    log.write_text(CONNECTED + NO_VERSION)
+    ovs = OpenVSwitch(tmp_path)
+    assert ovs.wait_connected(["s1", "s2"], 60, threading.Event()) == ["s2"]
+    said = ovs.misfit(["s2"])
+    assert said.startswith("s2 can't use this controller: it speaks OpenFlow 1.2, 1.3, the controller 1.0; ")
+    assert ovs.misfit(["s1"]) == ""
+
+
+def test_a_connection_that_dropped_for_another_reason_is_no_misfit(tmp_path: Path) -> None:
+    misfits: dict[str, str] = {}
+    read_misfits(NO_VERSION.splitlines()[1:], misfits)
+    assert misfits == {}
 
 
 def test_a_command_that_fails_is_told_in_its_own_words() -> None:
