@@ -50,6 +50,7 @@ class HttpServer:
     kind: str = "python"  # or nginx
     response_bytes: int = 64
     delay_ms: int = 0
+    log_hits: bool = True  # False: nginx alone can; a bench has millions
 
     @property
     def ports(self) -> range:
@@ -261,6 +262,8 @@ def _read(kind: Any, data: Any, where: str) -> Any:
         return _read(inner, data, where)
     if origin is tuple:
         return _read_tuple(typing.get_args(kind), data, where)
+    if origin is dict:
+        return _read_mapping(typing.get_args(kind)[1], data, where)
     if kind is float and type(data) is int:
         return float(data)
     if type(data) is not kind:
@@ -276,6 +279,12 @@ def _read_tuple(args: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]
     if len(data) != len(args):
         raise WireError(f"{where}: expected {len(args)} items, got {len(data)}")
     return tuple(_read(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, data)))
+
+
+def _read_mapping(kind: Any, data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise WireError(f"{where}: expected an object, got {data!r:.80}")
+    return {name: _read(kind, item, f"{where}.{name}") for name, item in data.items()}
 
 
 def _read_dataclass(cls: type, data: Any, where: str) -> Any:

@@ -100,3 +100,9 @@ def test_result_of_a_newer_kit_is_read_without_its_new_fields() -> None:
 def test_another_file_is_not_taken_for_a_result() -> None:
     with pytest.raises(ValueError, match="expected schema"):
         Result.from_json({"schema": "other/1"})
+
+
+def test_a_folder_that_is_no_runs_is_not_the_latest(tmp_path: Path) -> None:
+    first = RunFolder.create(tmp_path, "a", NOON)
+    RunFolder.create(tmp_path, "bench", NOON, latest=False)
+    assert (tmp_path / "latest").resolve() == first.path

@@ -17,6 +17,7 @@ import pytest
 from lab.driver.backends import images
 
 ROOT = Path(__file__).parent.parent
+LISTS = ("tools/debian-packages", "tools/debian-packages-bench")
 TOOLS = (
     "awk",
     "cat",
@@ -68,7 +69,7 @@ class Machine:
         (self.tree / "tools").mkdir(parents=True)
         (self.tree / "images" / "controller" / "pox").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("tools/setup.sh", "tools/debian-packages", "requirements.lock"):
+        for name in ("tools/setup.sh", *LISTS, "requirements.lock"):
             shutil.copy(ROOT / name, self.tree / name)
         for tool in TOOLS:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
@@ -79,7 +80,9 @@ class Machine:
 
     @property
     def wanted(self) -> list[str]:
-        return [line for line in (ROOT / "tools/debian-packages").read_text().split("\n") if line and line[0] != "#"]
+        """By the tests, so by all."""
+        lines = [line for name in LISTS for line in (ROOT / name).read_text().splitlines()]
+        return [line for line in lines if line and line[0] != "#"]
 
     def program(self, name: str, body: str) -> None:
         (self.bin / name).unlink(missing_ok=True)
@@ -182,7 +185,7 @@ def test_a_failed_installation_ends_the_set_up_with_a_sentence(machine: Machine)
     assert not (machine.tree / ".cache").exists()
 
 
-@pytest.mark.parametrize("purpose", ["demo", "test"])
+@pytest.mark.parametrize("purpose", ["demo", "test", "bench"])
 def test_the_second_time_is_silent_quick_and_changes_nothing(machine: Machine, purpose: str) -> None:
     machine.debian()
     assert machine.setup(purpose).returncode == 0
@@ -245,6 +248,17 @@ def test_a_named_python_that_does_not_fit_is_refused(machine: Machine) -> None:
     done = machine.setup("test", PYTHON="python3.8")
     assert done.returncode == 1
     assert "PYTHON=python3.8 is not a Python from 3.10 on" in done.stderr
+
+
+@pytest.mark.parametrize(("purpose", "installed"), [("demo", False), ("bench", True), ("test", True)])
+def test_what_a_bench_compares_with_is_not_installed_for_a_demo(
+    machine: Machine, purpose: str, installed: bool
+) -> None:
+    machine.debian()
+    done = machine.setup(purpose)
+    assert done.returncode == 0, done.stderr
+    assert ("haproxy" in machine.db.read_text().split()) is installed
+    assert "curl" in machine.db.read_text().split()
 
 
 def test_a_demo_with_docker_installs_no_package(machine: Machine) -> None:

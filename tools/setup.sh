@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh demo     the virtual environment; Debian's packages, unless a Docker engine and Compose can do it
 #   tools/setup.sh test     the virtual environment and Debian's packages; both: the images' base where Docker is
+#   tools/setup.sh bench    as demo, and the packages of a bench
 #   tools/setup.sh environment   the virtual environment alone
 #   tools/setup.sh lock     requirements.lock anew from requirements.in
 #   tools/setup.sh clean    removes what the kit has made here
@@ -58,14 +59,17 @@ install_packages() {
     printf '%s\n' "$@" >>$RECORD
 }
 
+# The files that name what is needed.
+lists() { echo tools/debian-packages; [ "$purpose" = demo ] || echo tools/debian-packages-bench; }
+
 # Packages for the sandbox. Where they can't be had, the kit still runs in containers.
 sandbox_packages() {
     on_debian || { without_debian; return; }
     # shellcheck disable=SC2046  # names, a word each
-    set -- $(absent $(grep -v '^#' tools/debian-packages) $(lacks_venv))
+    set -- $(absent $(grep -hv '^#' $(lists)) $(lacks_venv))
     [ $# != 0 ] || return 0
-    if [ "$purpose" = demo ] && compose_answers; then
-        say "a Docker engine and Compose answer: the demo runs in containers, and no Debian package is installed"
+    if [ "$purpose" != test ] && compose_answers; then
+        say "a Docker engine and Compose answer: the $purpose runs in containers, and no Debian package is installed"
         return 0
     fi
     code=0
@@ -228,10 +232,10 @@ remind_of_packages() {
 
 purpose=${1:-}
 case $purpose in
-    demo | test) sandbox_packages; environment; base_image ;;
+    demo | test | bench) sandbox_packages; environment; base_image ;;
     environment) environment ;;
     lock) lock ;;
     clean) clean ;;
     packages) shift; packages "$@" ;;
-    *) fail "usage: tools/setup.sh demo|test|environment|lock|clean" ;;
+    *) fail "usage: tools/setup.sh demo|test|bench|environment|lock|clean" ;;
 esac

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import wire
 from lab.agent import checks, floods
+from lab.agent.bench.bench import Bench
 from lab.agent.clients import Run
 from lab.agent.commands import Command, output_of
 from lab.agent.openvswitch import OpenVSwitch
@@ -68,6 +69,7 @@ class Agent:
         self._daemons: Future[None] = self._preparing.submit(self._ovs.start)  # while the API is being imported
         self._curl: Future[str] = self._preparing.submit(_curl_version)
         self._preparing.submit(as_nobody)  # tried before it is wanted
+        self.bench = Bench(state, ovs)
         self._built: Built | None = None
         self._reconnection: Reconnection | None = None
         self._runs: set[Run] = set()
@@ -116,6 +118,7 @@ class Agent:
 
     def _take_down(self, net: Net, servers: Servers) -> None:
         self._leave_switches()
+        self.bench.stop()
         servers.stop()
         net.stop()
         self._ovs.forget()

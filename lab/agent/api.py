@@ -20,8 +20,9 @@ from aiohttp import web
 from lab import wire
 from lab.agent import checks, floods
 from lab.agent.agent import Agent
+from lab.agent.bench.routes import BenchRoutes
 from lab.agent.clients import Outcome, Run
-from lab.agent.commands import Command
+from lab.agent.commands import Job
 from lab.agent.refusal import Refusal
 from lab.agent.supervisor import Supervisor
 
@@ -35,6 +36,7 @@ LOOK_S = 0.2  # how often a silent stream looks whether its reader is still ther
 ABOUT = """balance-lab's agent, beside Mininet. Authorization: Bearer <token> is asked for, except by /health.
 PUT /network, POST /network/connect, GET /network, DELETE /network; POST /load, /flood, /link, /server,
 /switch/restart, /pingall, /exec;
+POST /bench/start, /bench/connections, /bench/load, /bench/bulk; GET /bench/usage;
 GET /hits, DELETE /hits; GET /flows, /log; /controller… goes to the controller's supervisor.
 """
 log = logging.getLogger("lab.agent")
@@ -108,6 +110,7 @@ class Api:
                 web.route("*", "/controller/{rest:.*}", self._supervisor.forward),
             ]
         )
+        app.add_routes(BenchRoutes(self._agent, self._run, self._side_by_side).routes())
         app.on_shutdown.append(self._shut_down)
         app.on_cleanup.append(self._clean_up)
         return app
@@ -200,15 +203,15 @@ class Api:
         command = self._agent.command(str(body.get("host")), checks.check_argv(body.get("argv")), timeout_s)
         return web.json_response(await self._run(request, command))
 
-    async def _run(self, request: web.Request, command: Command) -> dict[str, Any]:
-        """A command's result; it is killed when whoever asked for it is gone."""
-        running = asyncio.ensure_future(self._side_by_side(command.run))
+    async def _run(self, request: web.Request, job: Job) -> dict[str, Any]:
+        """A job's result; it is cancelled when whoever asked for it is gone."""
+        running = asyncio.ensure_future(self._side_by_side(job.run))
         try:
             while not (await asyncio.wait([running], timeout=LOOK_S))[0]:
                 if _gone(request):
                     break
         finally:
-            command.cancel()
+            job.cancel()
         return await running
 
     async def _flood(self, request: web.Request) -> web.Response:

@@ -110,6 +110,8 @@ def _check_server(server: wire.HttpServer, hosts: Collection[str]) -> None:
         raise Refusal(400, f"{where}: response_bytes {server.response_bytes} is not between 0 and {most}")
     if server.delay_ms < 0 or (server.delay_ms and server.kind != "python"):
         raise Refusal(400, f"{where}: delay_ms {server.delay_ms} can't be; only kind python delays, by 0 ms or more")
+    if not server.log_hits and server.kind != "nginx":
+        raise Refusal(400, f"{where}: log_hits can't be false; only kind nginx leaves its hits out of the log")
 
 
 def check_load(load: wire.Load, hosts: Collection[str]) -> None:
@@ -160,16 +162,20 @@ def _check_keepalive(load: wire.Load) -> None:
 def check_flood(flood: wire.Flood, hosts: Collection[str]) -> None:
     """Raises Refusal unless `flood` names a known host and a target, and has an end."""
     check_host(flood.host, hosts)
-    try:
-        ipaddress.IPv4Address(flood.ip)
-    except ValueError:
-        raise Refusal(400, f"{flood.ip!r:.80} is no IPv4 address to be flooded") from None
+    check_ip(flood.ip)
     if not 0 < flood.port < 65_536:
         raise Refusal(400, f"port {flood.port} is not between 1 and 65535")
     if not 1 <= flood.syns <= MAX_SYNS:
         raise Refusal(400, f"syns {flood.syns} is not between 1 and {MAX_SYNS}")
     if not 0 < flood.seconds <= MAX_FLOOD_S:
         raise Refusal(400, f"seconds {flood.seconds} is not between 0 and {MAX_FLOOD_S}")
+
+
+def check_ip(ip: str) -> None:
+    try:
+        ipaddress.IPv4Address(ip)
+    except ValueError:
+        raise Refusal(400, f"{ip!r:.80} is no IPv4 address") from None
 
 
 def check_url(url: str) -> None:

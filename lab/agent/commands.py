@@ -12,9 +12,17 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 MAX_OUTPUT = 10_000_000  # characters of each stream that are returned
+
+
+class Job(Protocol):
+    """Something that blocks, with an end and a way to end it early."""
+
+    def run(self) -> dict[str, Any]: ...
+
+    def cancel(self) -> None: ...
 
 
 class Command:

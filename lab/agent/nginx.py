@@ -33,7 +33,7 @@ http {{
     map $remote_addr $client {{ ~^::ffff:(?<ipv4>.+)$ $ipv4; default $remote_addr; }}
     map $http_user_agent $counts {{ {health_check} 0; default 1; }}
     {temporary}
-    access_log {log} hits if=$counts;
+    access_log {hits};
     default_type text/plain;
     add_header X-Server {host} always;
     keepalive_requests 1000000000;
@@ -64,7 +64,8 @@ def prepare(server: wire.HttpServer, home: Path, log: Path) -> list[str]:
     temporary = "\n    ".join(f"{kind}_temp_path {own}/{kind};" for kind in TEMPORARY)
     configuration = home / "nginx.conf"
     user = "" if as_nobody() else "user root root;"  # without one, nginx would want its own
-    places = {"home": home, "own": own, "log": log, "temporary": temporary}
+    hits = f"{log} hits if=$counts" if server.log_hits else "off"
+    places = {"home": home, "own": own, "hits": hits, "temporary": temporary}
     configuration.write_text(
         CONFIGURATION.format(host=server.host, listen=listen, health_check=HEALTH_CHECK, user=user, **places)
     )

@@ -214,6 +214,17 @@ class OpenVSwitch:
         """The flow table of each switch, as ovs-ofctl prints it, under a line with its name."""
         return "".join(f"# {switch}\n{run(['ovs-ofctl', 'dump-flows', switch])}" for switch in switches)
 
+    def count_flows(self, switches: Iterable[str]) -> int:
+        """How many rules stand in all tables of them."""
+        answers = (run(["ovs-ofctl", "dump-aggregate", switch]) for switch in switches)
+        return sum(int(found[1]) for answer in answers if (found := re.search(r"flow_count=(\d+)", answer)))
+
+    def forward_plainly(self, switch: str) -> None:
+        """No controller, one rule: learn and forward, as a switch without OpenFlow does."""
+        self.vsctl("del-controller", switch)
+        run(["ovs-ofctl", "del-flows", switch])
+        run(["ovs-ofctl", "add-flow", switch, "priority=0,actions=NORMAL"])
+
     def forget(self) -> None:
         """The switches are gone: what was known of their connections doesn't hold for others of their names."""
         self.connected(())

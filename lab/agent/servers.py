@@ -36,10 +36,10 @@ class Running:
     def __init__(self, server: wire.HttpServer, place: Place, state: Path) -> None:
         self.server = server
         self._place = place
-        self._name = f"{server.host}-{'udp-' * (server.protocol == 'udp')}{server.port}"
-        self._home = state / "servers" / self._name
+        self.name = f"{server.host}-{'udp-' * (server.protocol == 'udp')}{server.port}"
+        self._home = state / "servers" / self.name
         self._home.mkdir(parents=True, exist_ok=True)
-        self.hits = state / "hits" / f"{self._name}.ndjson"
+        self.hits = state / "hits" / f"{self.name}.ndjson"
         self.hits.write_bytes(b"")
         give(self.hits)
         self._words = self._home / "output"
@@ -63,7 +63,7 @@ class Running:
 
     def _command(self) -> list[str]:
         server = self.server
-        if self._is_nginx:
+        if self.is_nginx:
             return nginx.prepare(server, self._home, self.hits)
         original = UDP_SCRIPT if server.protocol == "udp" else SCRIPT
         script = self._home / original.name  # a copy: the kit's folder may be closed to others, as by a umask of 077
@@ -72,11 +72,11 @@ class Running:
         return [PYTHON, "-I", "-S", str(script), server.host, ports, *figures, str(self.hits)]
 
     @property
-    def _is_nginx(self) -> bool:
+    def is_nginx(self) -> bool:
         return self.server.kind == "nginx" and self.server.protocol == "tcp"
 
     def _is_up(self) -> bool:
-        if not self._is_nginx:
+        if not self.is_nginx:
             return self._words.read_bytes().startswith(UP)
         try:
             nginx.settle(self._home)
@@ -84,12 +84,17 @@ class Running:
             return False
         return True
 
+    @property
+    def configuration(self) -> str:
+        """nginx's."""
+        return (self._home / "nginx.conf").read_text()
+
     def wait_listening(self, deadline: float) -> None:
         while not self._is_up():
             code = self.process.poll()
             if code is not None or time.monotonic() > deadline:
                 why = f"ended with exit code {code}" if code is not None else f"didn't listen within {START_S:g} s"
-                raise Refusal(500, f"the {self.server.kind} server on {self._name} {why}: {self._last_words()}")
+                raise Refusal(500, f"the {self.server.kind} server on {self.name} {why}: {self._last_words()}")
             time.sleep(POLL_S)
 
     def _last_words(self) -> str:
@@ -97,7 +102,7 @@ class Running:
         return text.splitlines()[-1][:300] if text else "it said nothing"
 
     def read_hits(self) -> list[wire.Hit]:
-        if self._is_nginx:
+        if self.is_nginx:
             with suppress(OSError):  # a dead server's log is complete
                 nginx.settle(self._home)
         lines = self.hits.read_text(errors="replace").splitlines()
@@ -144,6 +149,10 @@ class Servers:
             running.read_hits()  # nginx: what is still to be written belongs to the past
             with running.hits.open("wb"):
                 pass
+
+    def configurations(self) -> dict[str, str]:
+        """Host and port → the configuration of an nginx there."""
+        return {r.name: r.configuration for r in self._running if r.is_nginx}
 
     def stop_on(self, host: str) -> None:
         """Kill the servers of a host, with all their connections; the host is still there."""

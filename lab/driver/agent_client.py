@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import requests
 
-from lab import wire
+from lab import wire, wire_bench
 from lab.driver.errors import LabError
 
 CONNECT_S: Final = 5.0  # the agent is on this machine
@@ -136,6 +136,26 @@ class Agent:
         """Run a command on a host: {"exit_code", "stdout", "stderr"}."""
         body = {"host": host, "argv": argv, "timeout_s": timeout_s}
         return self._json("POST", "/exec", body, timeout_s=timeout_s + STATE_S)
+
+    def bench_start(self, start: wire_bench.Start) -> dict[str, Any]:
+        """Make the lab what it is measured as. Gives {"configuration": {file: text}, "ports"}."""
+        return self._json("POST", "/bench/start", wire.encode(start))
+
+    def bench_usage(self) -> dict[str, float]:
+        """Program → CPU seconds since its start: ovs-vswitchd, and a peer's."""
+        return self._json("GET", "/bench/usage", timeout_s=STATE_S)
+
+    def bench_connections(self, connections: wire_bench.Connections) -> dict[str, Any]:
+        """Gives {"made", "failed"}."""
+        return self._json("POST", "/bench/connections", wire.encode(connections))
+
+    def bench_load(self, load: wire_bench.Load) -> wire_bench.Figures:
+        answer = self._json("POST", "/bench/load", wire.encode(load), timeout_s=load.seconds + load.settle_s + ANSWER_S)
+        return wire.decode(wire_bench.Figures, answer)
+
+    def bench_bulk(self, bulk: wire_bench.Bulk) -> dict[str, Any]:
+        """Gives {"bits_per_s", "retransmits"}."""
+        return self._json("POST", "/bench/bulk", wire.encode(bulk), timeout_s=bulk.seconds + ANSWER_S)
 
     def hits(self) -> dict[str, list[wire.Hit]]:
         """Each server's own log."""

@@ -307,6 +307,34 @@ def simulate(flows: int, seed: int, cpu_us: float | None, out: str, **lists: str
     return command.run({**settings.DEFAULTS, **given}, flows=flows, seed=seed, cpu_us=cpu_us, out=Path(out))
 
 
+@cli.command()
+@click.option(
+    "--variants", metavar="A,B", help="Which, of direct, haproxy, nftables, ipvs, pox-tracked …; default: all."
+)
+@click.option(
+    "--rounds", default=5, show_default=True, metavar="N", help="Every variant is measured so often, in turn."
+)
+@click.option("--seconds", default=2, show_default=True, metavar="N", help="Of each measurement.")
+@click.option("--concurrency", default="1,16,64,256", show_default=True, metavar="N,N", help="Connections at a time.")
+@click.option("--bulk/--no-bulk", default=True, help="Measure throughput of one stream too.  [bulk]")
+@_backend_option
+@click.option("--out", default="runs", metavar="DIR", help="Folder for the bench's folder.  [runs]")
+def bench(variants: str | None, rounds: int, seconds: int, concurrency: str, bulk: bool, backend: str, out: str) -> int:
+    """Measure engines and modes beside HAProxy, nftables and no balancer at all (docs/performance.md)."""
+    from lab.bench.options import Options, read_concurrency, read_variants
+
+    options = Options(
+        variants=read_variants(variants),
+        rounds=rounds,
+        seconds=seconds,
+        concurrency=read_concurrency(concurrency),
+        bulk=bulk,
+    )
+    from lab.bench.command import run as run_bench
+
+    return run_bench(options, backend=backend, out=Path(out))
+
+
 @cli.command("base-image")
 @click.option("--anew", is_flag=True, help="Also where there is one.")
 def base_image(anew: bool) -> int:

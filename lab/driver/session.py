@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,6 @@ from lab.driver.guard import wait_until
 if TYPE_CHECKING:
     from lab.driver.agent_client import Agent
     from lab.driver.plan import Plan
-    from lab.driver.scenario import Scenario
 
 SERVERS_UP_S: Final = 20.0  # stock POX takes 5 s for the last of two servers
 LOGS_SETTLE_S: Final = 2.0  # a server's log may be a breath behind its answer
@@ -47,7 +46,7 @@ class Session:
         )
         self._check_mode(scenario.mode)
         self.agent.connect_network()
-        self._wait_for_all_servers(scenario)
+        self.wait_for_servers({server for pool in scenario.servers.values() for server in pool})
 
     def _check_mode(self, mode: str) -> None:
         """Raises LabError: the switch can't do what the mode needs, and connections would hang."""
@@ -134,8 +133,8 @@ class Session:
                 states.setdefault(server, set()).add(facts[key])
         return states
 
-    def _wait_for_all_servers(self, scenario: Scenario) -> None:
-        wanted = {server for pool in scenario.servers.values() for server in pool}
+    def wait_for_servers(self, wanted: Collection[str]) -> None:
+        """Until the balancer finds life in all of them. Raises LabError after a time that suffices."""
 
         def missing() -> list[str]:
             states = self._states()

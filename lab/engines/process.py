@@ -108,6 +108,7 @@ class Engine:
             "exit_code": code,
             "versions": self.versions(),
             **_memory(process.pid if process is not None and code is None else None),
+            "cpu_s": _cpu_s(process.pid if process is not None and code is None else None),
             "statistics": await self._statistics(),
         }
 
@@ -222,6 +223,14 @@ def _memory(pid: int | None) -> dict[str, float | None]:
             if name:
                 found[name] = round(int(line.split()[1]) * 1024 / 1e6, 1)
     return found
+
+
+def _cpu_s(pid: int | None) -> float | None:
+    """CPU seconds that a process has used, in user and kernel mode; None where there is none."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return round((int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"), 3)
+    return None
 
 
 def _is_listening(port: int) -> bool:

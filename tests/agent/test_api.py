@@ -16,6 +16,10 @@ from agent_rig import Door, Web, free_port, wait_until
 from lab import wire
 
 NETWORK = replace(wire.default_network(), servers=())
+PEER = {"kind": "haproxy", "host": "h1", "ip": "10.0.1.1", "targets": []}
+TRY = {"clients": ["h3"], "ip": "127.0.0.1", "port": 1}
+BENCH = {**TRY, "servers": ["h1"], "concurrency": 1, "seconds": 1, "sampler": "h4"}
+BULK = {"client": "h3", "server": "h1", "ip": "127.0.0.1", "port": 5201, "seconds": 1}
 LOAD = {"clients": ["h3"], "url": "http://127.0.0.1:1/"}
 
 
@@ -77,6 +81,19 @@ def test_a_network_is_built_once_and_taken_down_once(api: Door) -> None:
         ("POST", "/exec", {"host": "h9", "argv": ["ls"]}, 400, "no host 'h9'"),
         ("POST", "/exec", {"host": "h1", "argv": "ls"}, 400, "list of words"),
         ("POST", "/exec", {"host": "h1", "argv": ["ls"], "timeout_s": 0}, 400, "timeout_s"),
+        ("POST", "/bench/start", {"plane": True}, 400, "unknown key 'plane'"),
+        ("POST", "/bench/start", {"peer": {**PEER, "host": "h9"}}, 400, "no host 'h9'"),
+        ("POST", "/bench/start", {"peer": {**PEER, "ip": "web"}}, 400, "'web' is no IPv4 address"),
+        ("POST", "/bench/connections", {**TRY, "clients": ["h9"]}, 400, "no host 'h9'"),
+        ("POST", "/bench/connections", {**TRY, "count": 0}, 400, "count 0 is not between"),
+        ("POST", "/bench/load", {**BENCH, "sampler": "h9"}, 400, "no host 'h9'"),
+        ("POST", "/bench/load", {**BENCH, "clients": []}, 400, "at least one client"),
+        ("POST", "/bench/load", {**BENCH, "concurrency": 0}, 400, "concurrency 0 is not between"),
+        ("POST", "/bench/load", {**BENCH, "seconds": 0}, 400, "seconds 0 is not between"),
+        ("POST", "/bench/load", {**BENCH, "port": 0}, 400, "port 0 is not between"),
+        ("POST", "/bench/load", {**BENCH, "sample_every_s": 0}, 400, "sample_every_s 0.0 is not between"),
+        ("POST", "/bench/bulk", {**BULK, "server": "h9"}, 400, "no host 'h9'"),
+        ("POST", "/bench/bulk", {**BULK, "ip": "-c"}, 400, "'-c' is no IPv4 address"),
         ("GET", "/nowhere", None, 404, "not found"),
         ("POST", "/hits", None, 405, "not allowed"),
     ],
@@ -103,6 +120,11 @@ def test_a_body_that_is_no_json_is_refused(built: Door, body: bytes) -> None:
         ("GET", "/hits", None),
         ("GET", "/flows", None),
         ("POST", "/link", {"host": "h1", "state": "up"}),
+        ("POST", "/bench/start", {}),
+        ("GET", "/bench/usage", None),
+        ("POST", "/bench/connections", TRY),
+        ("POST", "/bench/load", BENCH),
+        ("POST", "/bench/bulk", BULK),
     ],
 )
 def test_what_needs_a_network_says_so(api: Door, method: str, path: str, body: Any) -> None:
@@ -114,6 +136,14 @@ def test_a_load_streams_a_line_per_request_and_its_end(built: Door, web: Callabl
     *found, end = built.load(wire.Load(clients=("h3", "h4"), url=web("h1").url, requests=5))
     assert end == {"done": True, "sent": 5, "dropped": 0}
     assert [wire.decode(wire.Request, line).client for line in found] == ["h3", "h4", "h3", "h4", "h3"]
+
+
+def test_a_benchs_connections_are_made_by_every_client(built: Door, web: Callable[..., Web]) -> None:
+    server = web("h1")
+    wanted = {"clients": ["h3", "h4"], "ip": "127.0.0.1", "port": server.port, "count": 3}
+    assert built.ask("POST", "/bench/connections", wanted).json() == {"made": 6, "failed": 0}
+    assert len(server.hits()) == 6
+    assert built.ask("POST", "/bench/connections", TRY).json() == {"made": 0, "failed": 20}
 
 
 def curls(port: int) -> int:

@@ -51,6 +51,7 @@ def test_the_tutorials_network_and_its_load_are_fine() -> None:
         ({"servers": (wire.HttpServer(host="h1", port=65_536),)}, "port is not between"),
         ({"servers": (wire.HttpServer(host="h1", kind="apache"),)}, "kind 'apache' is not known; known: python, nginx"),
         ({"servers": (wire.HttpServer(host="h1", kind="nginx", delay_ms=5),)}, "only kind python delays"),
+        ({"servers": (wire.HttpServer(host="h1", log_hits=False),)}, "only kind nginx leaves its hits out"),
         ({"servers": (wire.HttpServer(host="h1", response_bytes=-1),)}, "response_bytes -1"),
         ({"servers": (wire.HttpServer(host="h1", protocol="sctp"),)}, "protocol 'sctp' is not known; known: tcp, udp"),
         ({"servers": (wire.HttpServer(host="h1", protocol="udp", response_bytes=1401),)}, "is not between 0 and 1400"),

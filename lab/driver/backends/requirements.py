@@ -78,6 +78,11 @@ def userns_refused() -> Missing:
     )
 
 
+def apt_get(packages: Sequence[str]) -> str:
+    """The command that installs them, as this user has to type it."""
+    return _sudo(f"apt-get install {' '.join(packages)}")
+
+
 def _packages() -> Iterator[Missing]:
     version = _python_version()
     if version is not None and version < (3, 10):
@@ -90,7 +95,7 @@ def _packages() -> Iterator[Missing]:
         packages.add("python3-setuptools")  # Mininet 2.3.0 imports distutils, which Python 3.12 no longer has
     if packages:
         names = " ".join(sorted(packages))
-        yield Missing(what=f"Debian packages are missing: {names}", mend=_sudo(f"apt-get install {names}"))
+        yield Missing(what=f"Debian packages are missing: {names}", mend=apt_get(sorted(packages)))
 
 
 def _python_version() -> tuple[int, int] | None:
