@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lab.agent.openvswitch import OpenVSwitch, read_connections, read_misfits, read_tracker, run
-
 from lab.agent.refusal import Refusal
 
 LINE = "2026-11-25T03:27:19.116Z|00045|rconn|DBG|s1<->tcp:127.0.0.1:6633: entering "
