@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def launch(
 ) -> bool | None:
     """Start the component. False, with one logged sentence, when what was asked for can't work."""
     try:
+        _check_alone()
         wanted = configuration.read() if config else _from_command_line(ip, servers, policy, mode, dpid, port)
         board = Switchboard(wanted)
     except ValueError as error:
@@ -102,6 +104,14 @@ def launch(
         control.serve(path, board.operations())
     core.call_when_ready(lambda: core.register("balancer", PoxBalancer(board)), ["openflow"], "balancer")
     return None
+
+
+def _check_alone() -> None:
+    """POX has imported all components of its command line by now. Raises ValueError if one of them forwards as well."""
+    others = [name for name in sys.modules if name.startswith(("pox.forwarding.", "pox.misc.ip_loadbalancer"))]
+    if others:
+        why = "two components that own a switch undo each other's work, and this one switches all traffic"
+        raise ValueError(f"leave out {min(others).removeprefix('pox.')}: {why}")
 
 
 def _from_command_line(

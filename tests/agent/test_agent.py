@@ -92,6 +92,14 @@ def test_d34_switch_without_the_controllers_openflow_is_told_at_once(network: Do
     assert network.ask("POST", "/network/connect").status_code == 200
 
 
+def test_d16_switches_are_controlled_out_of_band(network: Door) -> None:
+    """In-band control takes what is sent to the bridge's own MAC: no server ever comes up."""
+    for switch in SWITCHES:
+        assert "true" in run(
+            network, "agent", "ovs-vsctl", "get", "Bridge", switch.name, "other_config:disable-in-band"
+        )
+
+
 def test_hosts_have_the_addresses_asked_for_and_no_offload(network: Door) -> None:
     link = run(network, "h3", "ip", "address", "show", "dev", "h3-eth0")
     assert "inet 10.0.0.3/8" in link

@@ -77,7 +77,7 @@ NO_VERSION = (
 )
 
 
-def test_d34_switch_that_shares_no_version_with_its_controller_is_named_at_once(tmp_path: Path) -> None:
+def test_d34_switch_without_a_common_version_is_named_at_once(tmp_path: Path) -> None:
     """POX says nothing, and the switch goes on trying."""
     log = tmp_path / "openvswitch" / "ovs-vswitchd.log"
     log.parent.mkdir()

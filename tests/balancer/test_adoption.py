@@ -36,7 +36,7 @@ def resets(rig: Rig, since: int) -> list[bytes]:
     return [d.frame for d in rig.delivered[since:] if d.fields.get("tcp_flags", 0) & frames.RST]
 
 
-def test_connections_outlive_their_controller(rig: Rig) -> None:
+def test_d29_connections_outlive_their_controller(rig: Rig) -> None:
     servers, before = connect_all(rig), len(rig.delivered)
     rig.connect("h1", 50000)
     rig.restart_controller()

@@ -120,6 +120,21 @@ def test_engine_starts_is_killed_and_starts_again(supervisor: Supervisor) -> Non
 
 
 @pytest.mark.sandbox
+def test_d35_engine_listens_on_loopback_alone(supervisor: Supervisor) -> None:
+    """It listens on every address of the machine."""
+    pid = supervisor.call("PUT", "/controller", controller())[1]["pid"]
+    sockets = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    listening = [local.split(":") for _, local, _, state, *_ in sockets if state == "0A"]
+    assert [address for address, port in listening if int(port, 16) == wire.OPENFLOW_PORT] == ["0100007F"]
+
+
+def test_d35_every_engine_is_told_the_address_to_listen_on(tmp_path: Path, pox_home: Path) -> None:
+    engine = Engine(tmp_path / "state", pox_home)
+    for name in ("osken", "pox", "stock"):
+        assert "127.0.0.1" in " ".join(engine._command(name, wire.default_controller()))
+
+
+@pytest.mark.sandbox
 def test_engine_ends_with_its_supervisor(supervisor: Supervisor) -> None:
     pid = supervisor.call("PUT", "/controller", controller())[1]["pid"]
     supervisor.stop()

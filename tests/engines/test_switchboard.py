@@ -77,9 +77,7 @@ def test_chosen_switch_balances_and_others_learn(board: Switchboard, version: in
     assert board.statistics()["switches"] == [1, 2]
 
 
-def test_first_switch_balances_with_a_warning_when_none_is_chosen(
-    config: wire.Controller, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_d17_first_switch_balances_with_a_warning(config: wire.Controller, caplog: pytest.LogCaptureFixture) -> None:
     board = Switchboard(dataclasses.replace(config, dpid=None))
     assert board.statistics()["balancing_dpid"] is None
     first, second = connect(board, 7), connect(board, 3)
@@ -154,7 +152,7 @@ def test_word_of_an_unknown_switch_changes_nothing(board: Switchboard) -> None:
     assert board.statistics()["switches"] == []
 
 
-def test_d30_a_second_switch_of_the_same_number_is_refused_and_the_first_goes_on(board: Switchboard) -> None:
+def test_d30_second_switch_of_a_number_is_refused(board: Switchboard) -> None:
     first = connect(board, 1)
     second = Switch()
     assert not board.connected(1, openflow.OF13, second, second.send)

@@ -116,6 +116,8 @@ class ModelSwitch:
     messages: list[PacketIn | Removed | Found] = field(default_factory=list)
     down: set[int] = field(default_factory=set)
     flow_mods: int = 0
+    full: bool = False  # no place for another rule that idles out; the switch refuses it with an error
+    refused: int = 0
     tracker: Tracker = field(default_factory=Tracker)
     groups: dict[int, SetGroup] = field(default_factory=dict)
 
@@ -209,6 +211,9 @@ class ModelSwitch:
             same_place = priority == command.priority and other != match
             if same_place and repr(rule.actions) != repr(command.actions) and _overlap(match, other):
                 raise Refused(f"rules of priority {priority} overlap: {sorted(match)} and {sorted(other)}")
+        if self.full and command.idle_timeout and (command.priority, match) not in table:
+            self.refused += 1
+            return
         table[command.priority, match] = Rule(
             table=command.table,
             priority=command.priority,

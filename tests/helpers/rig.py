@@ -96,7 +96,8 @@ class Net:
             self.now = min(round(self.now + step, 6), end)
             self.switch.pass_time(self.now)
             self.settle()
-            self.obey(self.brain.tick(self.now))
+            if self.connected:
+                self.obey(self.brain.tick(self.now))
 
     def obey(self, commands: Sequence[Command]) -> None:
         self.commands += commands

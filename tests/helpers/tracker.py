@@ -71,6 +71,11 @@ class Tracker:
         """Those that haven't ended."""
         return [c for key, c in self._zones.get(zone, {}).items() if key == c.there and not c.ended]
 
+    def known(self, zone: int, client: tuple[int, int]) -> Connection | None:
+        """The connection that a client (address, port) has or had there."""
+        rows = self._zones.get(zone, {})
+        return next((c for key, c in rows.items() if key == c.there and (key.src, key.src_port) == client), None)
+
     def track(self, zone: int, frame: bytes) -> Tracked:
         """`ct(zone=…,nat)`."""
         key, flags = _read(frame)

@@ -44,9 +44,7 @@ def test_servers_are_up_at_once_and_stay_up(make_rig: MakeRig, health: HealthSet
 
 
 @pytest.mark.parametrize(("health", "follows"), [(HealthSettings(), True), (TCP, False), (HTTP, False)], ids=str)
-def test_d2_dead_process_on_a_live_host_leaves_the_pool(
-    make_rig: MakeRig, health: HealthSettings, follows: bool
-) -> None:
+def test_d02_dead_process_leaves_the_pool(make_rig: MakeRig, health: HealthSettings, follows: bool) -> None:
     """It answers ARP, which is all that is asked: half of all requests fail. (arp asks no more here either.)"""
     rig = make_rig(health=health)
     web(rig, "h2").listens = False
