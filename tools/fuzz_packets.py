@@ -95,7 +95,7 @@ class World:
         self._cookies: deque[int] = deque(maxlen=1000)
         self._webs = {host.mac: TcpServer(host.ip, host.mac, 8080) for host in corpus.SERVERS.values()}
         self._do(self.balancer.switch_up(self._now))
-        self._do(self.balancer.rules_found([], self._now))
+        self._do(self.balancer.rules_found([], {}, self._now))
 
     def receive(self, data: bytes, rng: random.Random) -> str:
         before = self.balancer.drops()
@@ -144,7 +144,8 @@ def _settings(mode: str) -> Settings:
     http = HealthSettings(kind=CheckKind.HTTP)
     web = ServiceSettings(name="web", ip=corpus.SERVICE, servers=servers, policy="least_connections")
     checked = ServiceSettings(name="checked", ip=corpus.SERVICE, port=8080, servers=servers, health=http)
-    return Settings(services=[web, checked], mode=mode, bound=BOUND, detail=True, on_server_down="rebalance")
+    dns = ServiceSettings(name="dns", ip=corpus.SERVICE, port=50, last_port=59, protocol="udp", servers=servers)
+    return Settings(services=[web, checked, dns], mode=mode, bound=BOUND, detail=True, on_server_down="rebalance")
 
 
 @dataclass

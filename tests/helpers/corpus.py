@@ -85,6 +85,7 @@ def _answers() -> list[bytes]:
         frames.tcp(macs, ips, (80, 40000), FIN | ACK, 150, 42),
         frames.tcp(*to_service, (8080, 513), SYN | ACK, 100, 1),
         frames.tcp(*to_service, (8080, 513), RST | ACK, 0, 1),
+        frames.udp(macs, ips, (53, 5353), b"\x12\x34\x81\x80\0\1\0\1"),
         frames.echo(*to_service, kind=3, data=quoted),
         frames.arp(1, CLIENT.mac, frames.BROADCAST, asker, (0, SERVICE_IP)),
         frames.arp(2, SERVER.mac, SERVICE_MAC, (SERVER.mac, SERVER.ip), (SERVICE_MAC, SERVICE_IP)),
