@@ -2,7 +2,7 @@
 
     VLAN      a tagged frame: switched as it is, never balanced. One to a service's address is shown to us, to count it
     CLAIM     ARP in the name of a service's address: ours are sent past the tables, so it is somebody else's. Dropped
-    ARP       a question for a service's address, an answer to its MAC: to the controller
+    ARP       a question for a service's address, or an answer to it: to the controller
     ADDRESS   anything else to a service's address that no mode has a rule for: to the controller
 
 Rule: only addresses here, no ports; those are the modes' and the checks'.
@@ -36,8 +36,8 @@ def address_rules(services: Iterable[Service]) -> list[AddRule]:
             _rule(VLAN_PRIORITY + 1, {**to_it, "vlan_tci": IN_VLAN}, _COPY, _ON),
             _rule(VLAN_PRIORITY + 1, {**question, "vlan_tci": IN_VLAN}, _COPY, _ON),
             _rule(CLAIM_PRIORITY, {"eth_type": ETH_ARP, "arp_spa": service.ip}),
-            _rule(ARP_PRIORITY, question, ToController()),
-            _rule(ARP_PRIORITY, {"eth_type": ETH_ARP, "eth_dst": service.mac}, ToController()),
+            # not by the MAC it is sent to: the switch's cached flows of all other packets would look at theirs as well
+            _rule(ARP_PRIORITY, {"eth_type": ETH_ARP, "arp_tpa": service.ip}, ToController()),
             _rule(ADDRESS_PRIORITY, to_it, ToController()),
         ]
     return rules

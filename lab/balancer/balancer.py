@@ -97,6 +97,7 @@ class Balancer:
         replaced: list[Command] = [AskRules(table=Table.SERVICE), _all_but_kept()] if first else []
         commands = [*replaced, *self.pool.switch_up(), *self._switch.switch_up(now)]
         commands += [*address_rules(self._service_ips.values()), *self._mode.fixed_rules()]
+        commands += [] if first else self._mode.switch_back(now)
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
             commands += self._mode.forget_member(assignment.service, member) if member.down else []
@@ -208,7 +209,7 @@ class Balancer:
         if called is not None:
             return self._mode.to_member(*called, packet, data, in_port, now)
         if packet.ip_dst not in self._service_ips:
-            return self._mode.stray(packet)
+            return self._mode.stray(packet, data, in_port)
         self.counters.drops[Drop.NOT_SERVED] += 1
         closed = packet.kind is Kind.TCP and not packet.flags & packets.RST  # a datagram is refused by silence
         return _back(in_port, packets.reset(packet) if closed else None)

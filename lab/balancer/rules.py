@@ -43,6 +43,7 @@ class Cookie(IntEnum):
     DESTINATION = 3  # 48 bits: MAC
     DRAIN = 4  # 12 bits: member; 48 bits: which of its rules
     END = 5  # 12 bits: member
+    RESUME = 6  # 12 bits: member
     # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
     CONNECTION = 8  # 12 bits: member; 48 bits: the client's mark (`lab.balancer.client`)
     DIRECT = 9  # 12 bits: member; 48 bits: the client's mark

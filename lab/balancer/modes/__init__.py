@@ -21,6 +21,9 @@ class Mode(Protocol):
     def fixed_rules(self) -> list[Command]:
         """The rules that stand as long as the services do; sent at each (re)connection."""
 
+    def switch_back(self, now: float) -> list[Command]:
+        """The switch has connected again, after `fixed_rules`: it may have lost more than its rules."""
+
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         """The rules a member needs; sent when its MAC is learned or changes, and when it
         comes up. Sent twice, they leave the same table."""
@@ -51,7 +54,7 @@ class Mode(Protocol):
     ) -> list[Command]:
         """A TCP packet to a server's own address and the service's port came to the controller."""
 
-    def stray(self, packet: Packet) -> list[Command]:
+    def stray(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """A TCP packet to neither a service's nor a server's address came to the controller."""
 
     def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:

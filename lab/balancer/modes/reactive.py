@@ -92,6 +92,9 @@ class Reactive:
             *(rule for member in service.members for rule in self._direct.opening_rules(service, member)),
         ]
 
+    def switch_back(self, now: float) -> list[Command]:
+        return []  # what comes to a service without a rule gets one again
+
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         return [
             rule for port in blocks(service) for rule in self._answer_rules(service, member, from_port(service, port))
@@ -155,7 +158,7 @@ class Reactive:
         rules, examine = self._direct.call(service, member, packet, data, in_port, now)
         return [*rules, *(self.member_rules(service, member) if examine else [])]
 
-    def stray(self, packet: Packet) -> list[Command]:
+    def stray(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         self._counters.drops[Drop.NOT_SERVED] += 1
         return []
 

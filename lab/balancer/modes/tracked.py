@@ -37,6 +37,8 @@ from lab.balancer.modes.tracked_rules import FIRST_UDP_ZONE, HAIRPIN_ZONE, ON, Z
 from lab.balancer.packets import ACK, RST, SYN, Drop, Kind, Packet
 from lab.balancer.pool import Directory, Member, Service
 from lab.balancer.rules import (
+    COOKIE_KIND_MASK,
+    COOKIE_KIND_SHIFT,
     COOKIE_MEMBER_MASK,
     AddRule,
     Command,
@@ -55,6 +57,7 @@ from lab.balancer.rules import (
 from lab.balancer.statistics import Counters
 
 NUDGES_PER_TICK: Final = 1_000
+RESUME_S: Final = 10.0  # after a switch's return: TCP has repeated by then what an outage of some seconds has lost
 LOST_S: Final = 60.0  # after the tracker was emptied: longer than it remembers a silent UDP flow
 
 
@@ -72,6 +75,7 @@ class Tracked:
         self._idle_timeout = idle_timeout
         self._waiting: deque[tuple[Service, int, int, int]] = deque()  # server's address, client to be nudged, its MAC
         self._draining: set[int] = set()  # cookies of the DRAIN rules that haven't idled out
+        self._resuming_until: float | None = None  # s
         self._now = 0.0  # s, as of the last tick
         self._lost = False  # the tracker has been emptied since
         self._lost_until = float("-inf")  # s
@@ -89,6 +93,13 @@ class Tracked:
                 rules += tracked_rules.end_rules(service)
         return list(rules)
 
+    def switch_back(self, now: float) -> list[Command]:
+        """Its tracker may be empty. For a while servers' packets that it doesn't know are shown to us: as they are, a
+        client would get them from an address that it never called, and its RST would end the connection."""
+        self._resuming_until = now + RESUME_S
+        pools = [a.service for a in self._assignments if not a.service.udp]
+        return [r for service in pools for m in service.members for r in tracked_rules.resume_rules(service, m)]
+
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         draining = [rule for rule in self._drain_rules(service, member) if rule.cookie in self._draining]
         rules = tracked_rules.member_rules(service, member, self._zones[service.name])
@@ -103,7 +114,7 @@ class Tracked:
         others = [(a.service, m) for a in self._assignments for m in a.service.members if m.ip == member.ip and m.mac]
         self._draining -= {cookie for cookie in self._draining if cookie_member(cookie) == member.id}
         return [
-            *(_delete(kind, member) for kind in (Cookie.MEMBER, Cookie.DRAIN, Cookie.END)),
+            *(_delete(kind, member) for kind in (Cookie.MEMBER, Cookie.DRAIN, Cookie.END, Cookie.RESUME)),
             *(rule for of in others for rule in self.member_rules(*of)),
             *self._end_connections(service, member),
         ]
@@ -161,14 +172,37 @@ class Tracked:
         self._counters.packet_ins += 1
         if not member.down and member.mac:
             return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *ON), in_port=in_port)]
-        return self.stray(packet)
+        return self._reset(packet)
 
-    def stray(self, packet: Packet) -> list[Command]:
-        """The copy of a connection's end; or a packet of a connection whose server is down or has left: reset it."""
+    def stray(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+        """The copy of a connection's end; a server's packet that the tracker doesn't know; or a client's packet of a
+        connection whose server has left."""
         answering = self._by_address.find(packet.ip_src, packet.proto, packet.src_port)
         if answering is not None:
             self._ended(answering.service, asked(answering.service, packet))
             return []
+        for assignment in self._assignments:
+            service = assignment.service
+            if service.proto == packet.proto and service.port <= packet.src_port <= service.last_port:
+                for member in service.members:
+                    if member.ip == packet.ip_src:
+                        return self._resume(assignment, member, packet, data, in_port)
+        return self._reset(packet)
+
+    def _resume(
+        self, assignment: Assignment, member: Member, packet: Packet, data: bytes, in_port: int
+    ) -> list[Command]:
+        """A server's packet that the tracker doesn't know: it takes the connection up again from this side; and one of
+        a direct call goes on as it is."""
+        service = assignment.service
+        self._counters.packet_ins += 1
+        if member.down:
+            return []
+        ours = assignment.find(asked(service, packet)) is member
+        actions = tracked_rules.resume(service, self._zones[service.name]) if ours else ON
+        return [SendPacket(data=data, actions=actions, in_port=in_port)]
+
+    def _reset(self, packet: Packet) -> list[Command]:
         self._counters.drops[Drop.NO_CONNECTION] += 1
         if packet.flags & RST or packet.kind is not Kind.TCP:
             return []
@@ -186,16 +220,20 @@ class Tracked:
         return []
 
     def tick(self, now: float) -> list[Command]:
-        """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
         self._now = now
+        done: list[Command] = []
+        if self._resuming_until is not None and now >= self._resuming_until:
+            self._resuming_until = None
+            done = [DeleteRules(cookie=Cookie.RESUME << COOKIE_KIND_SHIFT, cookie_mask=COOKIE_KIND_MASK)]
         if self._lost:
             self._lost, self._lost_until = False, now + LOST_S
         while self._flows and self._flows[0][0] <= now:
             _, assignment, client, member = self._flows.popleft()
             assignment.rest(client, member)
-        return self._nudges()
+        return [*done, *self._nudges()]
 
     def _nudges(self) -> list[Command]:
+        """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
         now_due = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
         through = (Track(ZONE, Table.REPLY_TRACKED),)
         return [nudge_through(service, server, client, mac, through) for service, server, client, mac in now_due]

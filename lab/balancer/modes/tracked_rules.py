@@ -130,6 +130,18 @@ def drain_rules(service: Service, member: Member, idle_timeout: int) -> list[Add
     ]
 
 
+def resume_rules(service: Service, member: Member) -> Iterator[AddRule]:
+    """A server's answers that the tracker doesn't know are shown to the controller."""
+    for answer in from_ports(service, packets_of(service, source=member.ip)):
+        cookie = member_cookie(Cookie.RESUME, member.id)
+        yield rule(Table.REPLY_TRACKED, 5, {**answer, "ct_state": NEW}, TO_CONTROLLER, cookie)
+
+
+def resume(service: Service, zone: int) -> Actions:
+    """A connection's packet from its server's side: tell the tracker, and send it on its way."""
+    return (Track(zone, commit=True, src=service.ip), SetField("eth_src", service.mac), *ON)
+
+
 def to_server(member: Member) -> tuple[Actions, Actions]:
     """A tracked packet's way to a server from others, and from itself."""
     if member.down:

@@ -7,7 +7,7 @@ from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes.tracked import HAIRPIN_ZONE, ZONE
+from lab.balancer.modes.tracked import HAIRPIN_ZONE, RESUME_S, ZONE
 from lab.balancer.policies import POLICIES
 from lab.balancer.rules import Cookie, Table
 
@@ -140,6 +140,33 @@ def test_switch_that_lost_all_picks_connections_up_in_mid_stream(rig: Rig) -> No
     assert rig.balancer.counters.packet_ins == packet_ins + 5  # one for each connection, then the tracker knows
 
 
+def test_server_that_speaks_first_after_a_switch_lost_all_is_heard_in_the_services_name(rig: Rig) -> None:
+    calls = []
+    for n in range(2):
+        rig.connect("h3", 40000 + n)
+        calls.append(rig.data("h3", 40000 + n))
+    assert rig.direct("h4", "h1", 41000)
+    rig.connect_switch(wiped=True)
+    macs, ips = rig.between("h1", "h4")
+    packet_ins = rig.packet_ins
+    for _ in range(2):
+        for call in calls:
+            rig.answer("h3", call)
+    assert rig.packet_ins == packet_ins + 2  # one for each connection, then the tracker knows
+    assert [rig.data("h3", 40000 + n).server for n in range(2)] == ["h1", "h2"]
+    assert rig.reaches("h4", frames.tcp(macs, ips, (80, 41000), ACK, 5, 2, b"x"), "h1")
+    rig.advance(RESUME_S + 1)
+    assert not rig.switch.of_kind(Cookie.RESUME)
+    packet_ins = rig.packet_ins
+    assert rig.reaches("h4", frames.tcp(macs, ips, (80, 41000), ACK, 5, 2, b"x"), "h1")
+    assert rig.packet_ins == packet_ins
+
+
+def test_new_controller_of_a_switch_that_lost_nothing_asks_for_no_servers_packets(rig: Rig) -> None:
+    rig.restart_controller()
+    assert not rig.switch.of_kind(Cookie.RESUME)
+
+
 def test_switch_that_lost_its_rules_alone_needs_no_packet_in(rig: Rig) -> None:
     assert rig.connect("h3", 40001) == "h1"
     tracker = rig.switch.tracker
@@ -213,6 +240,8 @@ def test_no_table_looks_at_a_clients_port(make_rig: MakeRig, policy: str) -> Non
     for rule in rig.switch.rules():
         ports = {name: value for name, value, _ in rule.match if name in ("tcp_src", "tcp_dst")}
         assert set(ports.values()) <= {80, 8080}, rule  # a service's, never a client's
+        receiver = [name for name, _, _ in rule.match if name == "eth_dst"]
+        assert rule.table != Table.SERVICE or not receiver, rule  # or cached flows of answers would tell clients apart
         assert rule.table not in BOTH_WAYS or not ports, rule
         assert rule.table not in CLIENT_SIDE or "tcp_src" not in ports, rule
         assert rule.table not in SERVER_SIDE or "tcp_dst" not in ports, rule
