@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,6 +37,17 @@ WINDOWS: Final = (1, 16)  # connections that wait for an answer at a time
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
+class Cost(NamedTuple):
+    """CPU time: s of a process, or µs of a connection."""
+
+    user: float
+    system: float
+
+    def since(self, before: Cost, connections: int) -> Cost:
+        """µs of each of `connections`."""
+        return Cost(*((now - then) / connections * 1e6 for now, then in zip(self, before)))
+
+
 class Subject:
     """One engine in one mode, running, with its fake switch."""
 
@@ -45,7 +56,7 @@ class Subject:
         self._connections = connections
         self._engine = Engine(state / f"{name}-{mode}", _pox_home())
         self._begun = 0
-        self.costs: dict[str, list[float]] = {}  # what -> µs per connection, of each round
+        self.costs: dict[str, list[Cost]] = {}  # what -> of each round
 
     async def measure(self) -> None:
         """A fresh engine, so that none has another's past; first some connections that don't count."""
@@ -63,14 +74,14 @@ class Subject:
             await self._engine.stop()
 
     def _round(self, switch: FakeSwitch, pid: int, window: int) -> None:
-        before = _cpu_s(pid)
+        before = _cpu(pid)
         numbers, servers = self._connect(switch, self._connections, window)
-        begun = _cpu_s(pid)
+        begun = _cpu(pid)
         switch.end(numbers, servers)
-        ended = _cpu_s(pid)
-        self._note(f"begins, {window} at a time", begun - before)
+        ended = _cpu(pid)
+        self._note(f"begins, {window} at a time", begun.since(before, self._connections))
         if window == WINDOWS[-1]:
-            self._note("ends", ended - begun)
+            self._note("ends", ended.since(begun, self._connections))
 
     def _connect(self, switch: FakeSwitch, count: int, window: int) -> tuple[range, list[int]]:
         """Which connections were begun, and each one's server. Raises SystemExit if the balancer didn't balance."""
@@ -82,14 +93,14 @@ class Subject:
         switch.settle()
         return numbers, [1 + number % 2 for number in range(count)]
 
-    def _note(self, what: str, seconds: float) -> None:
-        self.costs.setdefault(what, []).append(seconds / self._connections * 1e6)
+    def _note(self, what: str, cost: Cost) -> None:
+        self.costs.setdefault(what, []).append(cost)
 
 
-def _cpu_s(pid: int) -> float:
+def _cpu(pid: int) -> Cost:
     """User and system time of a process, its threads included (proc(5), fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return Cost(int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S)
 
 
 def _pox_home() -> Path | None:
@@ -115,11 +126,14 @@ async def rounds_of(subjects: Sequence[Subject], rounds: int) -> None:
 
 
 def report(subjects: Sequence[Subject]) -> None:
-    print(f"{'engine':8}{'mode':10}{'a connection':24}{'µs CPU':>8}{'quartiles':>16}")
+    print(f"{'engine':8}{'mode':10}{'a connection':24}{'µs CPU':>8}{'quartiles':>16}{'of it the kernel':>20}")
     for subject in subjects:
         for what, costs in subject.costs.items():
-            low, middle, high = statistics.quantiles(costs, n=4) if len(costs) > 1 else costs * 3
-            print(f"{subject.name:8}{subject.mode:10}{what:24}{middle:8.1f}{f'{low:.1f} to {high:.1f}':>16}")
+            sums = [sum(cost) for cost in costs]
+            low, middle, high = statistics.quantiles(sums, n=4) if len(sums) > 1 else sums * 3
+            kernel = statistics.median(cost.system for cost in costs)
+            spread = f"{low:.1f} to {high:.1f}"
+            print(f"{subject.name:8}{subject.mode:10}{what:24}{middle:8.1f}{spread:>16}{kernel:20.1f}")
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The commands a switch is given, as plain data: add or delete rules, send a packet; and notes for the log.
 
-Every value is an integer (addresses too), so building and comparing them is cheap; engines turn them into bytes.
+Every value is an integer (addresses too), so building and comparing them is cheap; engines turn them into bytes, and
+remember those of a tuple of actions: an action never changes, and modes make the same ones once.
 Rule: nothing here knows an OpenFlow version. A packet walks three tables, in this order:
 
     SOURCE       who sent it? a known (port, MAC) goes on, an unknown one is shown to the controller and goes on
@@ -65,12 +66,12 @@ Match = Mapping[str, "int | tuple[int, int]"]
 Senders = Mapping[int, "tuple[int, int, int]"]  # by a found rule's cookie: source address, source and destination port
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     port: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ToController:
     """Show the packet to the controller. `learn`: a copy whose source is not known; the switch forwards it itself."""
 
@@ -78,25 +79,25 @@ class ToController:
     learn: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class GoTo:
     table: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SetField:
     name: str
     value: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FinTimeout:
     """From the first FIN or RST on, the rule's idle time-out is `idle` (s): rules leave soon after their connection."""
 
     idle: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Examine:
     """Changes nothing, but makes the switch's cached flows tell the values of `field` apart, so that a rule added later
     for one value acts at once: a cached flow for all values would carry its packets until it is checked again."""
@@ -104,7 +105,7 @@ class Examine:
     field: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Track:
     """Through the connection tracker: translate as the connection's first packet was told to, then go on in `table`
     (None: with the next action). `commit`: remember this connection, translated to `dst` or from `src` (addresses)."""
@@ -116,7 +117,7 @@ class Track:
     src: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ToGroup:
     """The switch chooses one of the group's buckets, and does what that says."""
 

@@ -4,6 +4,7 @@ One encoder for every engine, so that they can't differ, and because no framewor
 under 1.0: tables, TCP flags, re-submission and fin_timeout are extensions there. Matches and set-fields are the same
 bytes (NXM) in all versions; Open vSwitch takes them in 1.3 and 1.5 as well. Groups that say how they hash are there in
 1.5, and under 1.0 as an extension; 1.3 has no way to say it.
+What connections share is encoded once: lists of actions, and how a match of some fields is laid out, are remembered.
 Rule: no message is built anywhere else, and this module knows nothing of connections or servers.
 Source: OpenFlow 1.0.0, 1.3.5 and 1.5.1 specifications; Open vSwitch 3.1 nicira-ext.h, netronome-ext.h (how a group
 hashes), ofp-actions.c, ofp-group.c, ovs-fields(7).
@@ -11,15 +12,17 @@ hashes), ofp-actions.c, ofp-group.c, ovs-fields(7).
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from lab.balancer.rules import (
     FLOOD,
     IN_PORT,
     NO_PORT,
     Action,
+    Actions,
     AddRule,
     AskRules,
     DeleteGroups,
@@ -52,8 +55,8 @@ _ALL_TABLES: Final = 0xFF
 _NAT_SRC, _NAT_DST = 1, 2
 _ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
 _SEND_FLOW_REMOVED: Final = 1
-_VENDOR_10, _PACKET_OUT_10 = 4, 13
-_PACKET_OUT_13, _FLOW_MOD_13, _GROUP_MOD_15 = 13, 14, 15  # 1.5 has the numbers and, but for packet-outs, forms of 1.3
+_VENDOR_10, _PACKET_OUT = 4, 13
+_FLOW_MOD, _GROUP_MOD_15 = 14, 15  # 1.5 has the numbers and, but for packet-outs, forms of 1.3
 _NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE, _NXT_GROUP_MOD = 13, 15, 29, 31
 _GROUP_ADD_OR_MOD, _GROUP_DELETE, _GROUP_SELECT = 0x8000, 2, 1  # the first one is Open vSwitch's own
 _ALL_GROUPS, _ALL_BUCKETS = 0xFFFFFFFC, 0xFFFFFFFF
@@ -64,6 +67,17 @@ _WILDCARDS_ALL_10: Final = 0x3FFFFF
 _PORTS: Final[Mapping[int, tuple[int, int]]] = {FLOOD: (0xFFFB, 0xFFFFFFFB), IN_PORT: (0xFFF8, 0xFFFFFFF8)}
 _TO_CONTROLLER_PORT: Final = (0xFFFD, 0xFFFFFFFD)
 _NONE_PORT: Final = (0xFFFF, 0xFFFFFFFF)
+
+REMEMBERED: Final = 4096  # encodings of each kind; more than members and rules of a lab have
+
+# whole messages up to what varies in length, their header first
+_FLOW_MOD_10: Final = struct.Struct("!BBHIIIQHHHHIHHH6x")
+_FLOW_MOD_13: Final = struct.Struct("!BBHIQQBBHHHIIIH2xHH")
+_PACKET_OUT_HEAD_10: Final = struct.Struct("!BBHIIHH")
+_PACKET_OUT_HEAD_13: Final = struct.Struct("!BBHIIIH6x")
+_PACKET_OUT_HEAD_15: Final = struct.Struct("!BBHIIHxxHHHBBI4x")
+_NUMBERS: Final[Mapping[int, str]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_Head = tuple[int, int, int, int, int, int, int]  # cookie, its mask, table, command, idle time-out, priority, flags
 
 # name -> NXM class, field, bytes. In the order in which fields must stand: what a field needs comes before it.
 _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
@@ -96,14 +110,14 @@ def encode(command: Sendable, version: int) -> bytes:
     """One OpenFlow message, transaction id 0. `version`: OF10, OF13 (which has no groups) or OF15."""
     if isinstance(command, SendPacket):
         return _packet_out(command, version)
+    if isinstance(command, (AddRule, DeleteRules)):
+        return _flow_mod(command, version)
     if isinstance(command, AskRules):
         return _flow_stats_request(command.table, version)
     if isinstance(command, FlushTracked):
         kind = _VENDOR_10  # a vendor (1.0) or experimenter (1.3) message has the same number
         return _message(version, kind, struct.pack("!II6xH", _NICIRA, _NXT_CT_FLUSH_ZONE, command.zone))
-    if isinstance(command, SetGroup | DeleteGroups):
-        return _group_mod(command, version)
-    return _flow_mod(command, version)
+    return _group_mod(command, version)
 
 
 def greeting(version: int) -> bytes:
@@ -118,67 +132,65 @@ def _message(version: int, kind: int, body: bytes) -> bytes:
     return struct.pack("!BBHI", version, kind, 8 + len(body), 0) + body
 
 
-class _FlowMod(NamedTuple):
-    """What both versions' flow-mods say."""
-
-    table: int
-    what: int
-    idle: int
-    priority: int
-    flags: int
-    cookie: int
-    cookie_mask: int
-    match: Match
-    actions: Sequence[Action]
-
-
 def _flow_mod(command: AddRule | DeleteRules, version: int) -> bytes:
     table = _ALL_TABLES if command.table is None else command.table
     if isinstance(command, AddRule):
         flags = _SEND_FLOW_REMOVED if command.notify else 0
-        idle, priority, actions = command.idle_timeout, command.priority, command.actions
-        mod = _FlowMod(table, _ADD, idle, priority, flags, command.cookie, 0, command.match, actions)
+        head = (command.cookie, 0, table, _ADD, command.idle_timeout, command.priority, flags)
+        match, actions = command.match, command.actions
     else:
         what = _DELETE if command.priority is None else _DELETE_STRICT
-        match, mask = command.match or {}, command.cookie_mask
-        mod = _FlowMod(table, what, 0, command.priority or 0, 0, command.cookie, mask, match, ())
-    return _flow_mod_10(mod) if version == OF10 else _flow_mod_13(mod, version)
+        head = (command.cookie, command.cookie_mask, table, what, 0, command.priority or 0, 0)
+        match, actions = command.match or {}, ()
+    return _flow_mod_10(head, match, actions) if version == OF10 else _flow_mod_13(head, match, actions, version)
 
 
-def _flow_mod_10(mod: _FlowMod) -> bytes:
+def _flow_mod_10(head: _Head, match: Match, actions: Actions) -> bytes:
     """NXT_FLOW_MOD, the table in the upper byte of the command (NXT_FLOW_MOD_TABLE_ID)."""
-    match = mod.match
-    if mod.cookie_mask:  # under 1.0 the cookie is matched like a field
-        match = {**match, "cookie": (mod.cookie, mod.cookie_mask)}
+    cookie, mask, table, what, idle, priority, flags = head
+    if mask:  # under 1.0 the cookie is matched like a field
+        match = {**match, "cookie": (cookie, mask)}
     fields = _match(match)
-    command = mod.table << 8 | mod.what
-    head = struct.pack("!IIQHHHH", _NICIRA, _NXT_FLOW_MOD, mod.cookie, command, mod.idle, 0, mod.priority)
-    tail = struct.pack("!IHHH6x", _NO_BUFFER, _NONE_PORT[0], mod.flags, len(fields))
-    return _message(OF10, _VENDOR_10, head + tail + _pad(fields) + _actions(mod.actions, OF10))
+    done, size, command = _actions(actions, OF10), len(fields), table << 8 | what
+    rest = _pad(fields) + done
+    return _FLOW_MOD_10.pack(
+        OF10, _VENDOR_10, _FLOW_MOD_10.size + len(rest), 0, _NICIRA, _NXT_FLOW_MOD, cookie, command, idle, 0, priority,
+        _NO_BUFFER, _NONE_PORT[0], flags, size,
+    ) + rest  # fmt: skip
 
 
-def _flow_mod_13(mod: _FlowMod, version: int) -> bytes:
-    fields = _match(mod.match)
-    head = struct.pack("!QQBBHHH", mod.cookie, mod.cookie_mask, mod.table, mod.what, mod.idle, 0, mod.priority)
-    tail = struct.pack("!IIIH2x", _NO_BUFFER, _NONE_PORT[1], _NONE_PORT[1], mod.flags)
-    oxm = _pad(struct.pack("!HH", 1, 4 + len(fields)) + fields)
-    actions = _actions(mod.actions, version)
-    apply = struct.pack("!HH4x", 4, 8 + len(actions)) + actions if actions else b""
-    return _message(version, _FLOW_MOD_13, head + tail + oxm + apply)
+def _flow_mod_13(head: _Head, match: Match, actions: Actions, version: int) -> bytes:
+    cookie, mask, table, what, idle, priority, flags = head
+    fields = _match(match)
+    rest = fields + bytes(-(4 + len(fields)) % 8) + _instruction(actions, version)
+    return _FLOW_MOD_13.pack(
+        version, _FLOW_MOD, _FLOW_MOD_13.size + len(rest), 0, cookie, mask, table, what, idle, 0, priority,
+        _NO_BUFFER, _NONE_PORT[1], _NONE_PORT[1], flags, 1, 4 + len(fields),
+    ) + rest  # fmt: skip
+
+
+@functools.lru_cache(REMEMBERED)
+def _instruction(actions: Actions, version: int) -> bytes:
+    """Apply-actions; none for no actions."""
+    done = _actions(actions, version)
+    return struct.pack("!HH4x", 4, 8 + len(done)) + done if done else b""
 
 
 def _packet_out(command: SendPacket, version: int) -> bytes:
-    actions = _actions(command.actions, version)
+    actions, data, in_port = _actions(command.actions, version), command.data, command.in_port
+    size = len(actions)
     if version == OF10:
-        in_port = command.in_port if command.in_port != NO_PORT else _NONE_PORT[0]
-        head = struct.pack("!IHH", _NO_BUFFER, in_port, len(actions))
-        return _message(OF10, _PACKET_OUT_10, head + actions + command.data)
-    in_port = command.in_port if command.in_port != NO_PORT else _TO_CONTROLLER_PORT[1]
+        port = in_port if in_port != NO_PORT else _NONE_PORT[0]
+        length = _PACKET_OUT_HEAD_10.size + size + len(data)
+        return _PACKET_OUT_HEAD_10.pack(OF10, _PACKET_OUT, length, 0, _NO_BUFFER, port, size) + actions + data
+    port = in_port if in_port != NO_PORT else _TO_CONTROLLER_PORT[1]
     if version == OF13:
-        head = struct.pack("!IIH6x", _NO_BUFFER, in_port, len(actions))
-    else:  # the port is a match
-        head = struct.pack("!IHxxHHHBBI4x", _NO_BUFFER, len(actions), 1, 12, 0x8000, 0, 4, in_port)
-    return _message(version, _PACKET_OUT_13, head + actions + command.data)
+        length = _PACKET_OUT_HEAD_13.size + size + len(data)
+        return _PACKET_OUT_HEAD_13.pack(OF13, _PACKET_OUT, length, 0, _NO_BUFFER, port, size) + actions + data
+    # the port is a match
+    length = _PACKET_OUT_HEAD_15.size + size + len(data)
+    head = _PACKET_OUT_HEAD_15.pack(OF15, _PACKET_OUT, length, 0, _NO_BUFFER, size, 1, 12, 0x8000, 0, 4, port)
+    return head + actions + data
 
 
 def _group_mod(command: SetGroup | DeleteGroups, version: int) -> bytes:
@@ -196,7 +208,7 @@ def _group_mod(command: SetGroup | DeleteGroups, version: int) -> bytes:
     raise TypeError("OpenFlow 1.3 has no group that says how it hashes")
 
 
-def _bucket(number: int, actions: Sequence[Action], version: int) -> bytes:
+def _bucket(number: int, actions: Actions, version: int) -> bytes:
     """Of weight 1, a property without which a bucket of a select group is never chosen."""
     done = _actions(actions, version)
     weight = struct.pack("!HHHxx", 0, 8, 1)
@@ -228,7 +240,33 @@ def _flow_stats_request(table: int, version: int) -> bytes:
 
 
 def _match(match: Match) -> bytes:
-    return b"".join(_field(name, match[name]) for name in _FIELDS if name in match)
+    if tuple in map(type, match.values()):  # a masked one
+        return b"".join(_field(name, match[name]) for name in _FIELDS if name in match)
+    layout = _layout(tuple(match))
+    values = layout.headers.copy()
+    values[1::2] = [match[name] for name in layout.names]
+    for place, size in layout.wide:
+        values[place] = values[place].to_bytes(size, "big")
+    return layout.struct.pack(*values)
+
+
+class _Layout(NamedTuple):
+    """How a match of some fields, none of them masked, is packed: `headers`, with values at its odd places."""
+
+    struct: struct.Struct
+    headers: list[Any]
+    names: tuple[str, ...]
+    wide: tuple[tuple[int, int], ...]  # places of values that struct has no number for, and their bytes
+
+
+@functools.lru_cache(REMEMBERED)
+def _layout(given: tuple[str, ...]) -> _Layout:
+    names = tuple(name for name in _FIELDS if name in given)
+    sizes = [_FIELDS[name][2] for name in names]
+    forms = "".join("4s" + _NUMBERS.get(size, f"{size}s") for size in sizes)
+    headers = [piece for name in names for piece in (_header(name), 0)]
+    wide = tuple((2 * place + 1, size) for place, size in enumerate(sizes) if size not in _NUMBERS)
+    return _Layout(struct.Struct("!" + forms), headers, names, wide)
 
 
 def _field(name: str, value: int | tuple[int, int]) -> bytes:
@@ -243,7 +281,8 @@ def _header(name: str, masked: bool = False) -> bytes:
     return struct.pack("!HBB", nxm_class, field << 1 | masked, size * (1 + masked))
 
 
-def _actions(actions: Sequence[Action], version: int) -> bytes:
+@functools.lru_cache(REMEMBERED)
+def _actions(actions: Actions, version: int) -> bytes:
     return b"".join(_action(action, version) for action in actions)
 
 

@@ -203,7 +203,7 @@ class Switchboard:
             if isinstance(command, Note):
                 _log_note(command)
                 continue
-            if isinstance(command, AddRule | DeleteRules):
+            if isinstance(command, (AddRule, DeleteRules)):
                 self._flow_mods += 1
             unsent.append(openflow.encode(command, connection.version))
         if unsent and (not more or len(unsent) >= TOGETHER):

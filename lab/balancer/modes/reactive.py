@@ -19,6 +19,7 @@ Rule of this module: of TCP, nothing but a SYN gets a server it didn't have; wha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,6 +67,7 @@ SYN_ALONE: Final = (SYN, SYN | ACK)  # tcp_flags=+syn-ack
 FIN_IDLE_S: Final = 1  # a connection's rule leaves this long after its FIN
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
+_LEAVES_SOON: Final = (FinTimeout(FIN_IDLE_S),)
 
 
 class Reactive:
@@ -218,7 +220,8 @@ class Reactive:
         """The connection's rule, and this packet on its way."""
         self._counters.flow_mods += 1
         client = self._clients.note(asking(service, packet))
-        actions = _to_server(service, member, packet.ip_src)
+        itself = packet.ip_src == member.ip
+        actions = _to_server(service.mac, service.ip, member.mac, member.ip, itself)
         rule = AddRule(
             table=Table.SERVICE,
             priority=CLIENT_PRIORITY,
@@ -227,7 +230,7 @@ class Reactive:
                 **from_port(service, packet.src_port),
                 **to_port(service, packet.dst_port),
             },
-            actions=actions if service.udp else (FinTimeout(FIN_IDLE_S), *actions),
+            actions=actions if service.udp else (*_LEAVES_SOON, *actions),
             cookie=member_cookie(Cookie.CONNECTION, member.id, mark(client)),
             idle_timeout=self._idle_timeout,
             notify=True,
@@ -242,12 +245,14 @@ class Reactive:
         return [SendPacket(data=packets.reset(packet), actions=_ON)]
 
 
-def _to_server(service: Service, member: Member, client_ip: int) -> tuple[Action, ...]:
-    there = (SetField("eth_dst", member.mac), set_destination(member.ip))
-    if client_ip != member.ip:
+@functools.lru_cache(4096)
+def _to_server(service_mac: int, service_ip: int, mac: int, ip: int, itself: bool) -> Actions:
+    """`mac` and `ip` are the server's. `itself`: it was chosen for its own request."""
+    there = (SetField("eth_dst", mac), set_destination(ip))
+    if not itself:
         return (*there, *_ON)
-    # a server chosen for its own request: it must see the service as the sender, or it would answer itself inside
-    return (SetField("eth_src", service.mac), set_source(service.ip), *there, Output(IN_PORT))
+    # it must see the service as the sender, or it would answer itself inside
+    return (SetField("eth_src", service_mac), set_source(service_ip), *there, Output(IN_PORT))
 
 
 def _fixed(priority: int, match: Match, *actions: Action) -> AddRule:

@@ -151,7 +151,8 @@ class Tracked:
             member = assignment.find(client)
         if member is None:
             return self._refuse(Drop.NO_SERVER if begins else Drop.NO_CONNECTION, packet)
-        actions = tracked_rules.commit(service, member, packet.ip_src, self._zones[service.name])
+        itself, zone = packet.ip_src == member.ip, self._zones[service.name]
+        actions = tracked_rules.commit(service.mac, service.ip, member.mac, member.ip, itself, zone)
         return [SendPacket(data=data, actions=actions, in_port=in_port)]
 
     def _flow(self, assignment: Assignment, client: int, mac: int) -> Member | None:

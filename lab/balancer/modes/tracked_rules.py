@@ -7,6 +7,7 @@ Rule: a table looks at ports of one direction only, so that no cached flow carri
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -149,14 +150,16 @@ def to_server(member: Member) -> tuple[Actions, Actions]:
     return (SetField("eth_dst", member.mac), *ON), (Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED),)
 
 
-def commit(service: Service, member: Member, client_ip: int, zone: int) -> Actions:
-    """A connection's first packet: tell the tracker, and send it on its way."""
-    remember = Track(zone, commit=True, dst=member.ip)
-    there = SetField("eth_dst", member.mac)
-    if client_ip != member.ip:
+@functools.lru_cache(4096)
+def commit(service_mac: int, service_ip: int, mac: int, ip: int, itself: bool, zone: int) -> Actions:
+    """A connection's first packet: tell the tracker, and send it on its way to the server at `mac` and `ip`. `itself`:
+    the server was chosen for its own request."""
+    remember = Track(zone, commit=True, dst=ip)
+    there = SetField("eth_dst", mac)
+    if not itself:
         return (remember, there, *ON)
-    as_service = Track(HAIRPIN_ZONE, commit=True, src=service.ip)
-    return (remember, as_service, SetField("eth_src", service.mac), there, Output(IN_PORT))
+    as_service = Track(HAIRPIN_ZONE, commit=True, src=service_ip)
+    return (remember, as_service, SetField("eth_src", service_mac), there, Output(IN_PORT))
 
 
 def to_ports(service: Service, match: Fields) -> list[Fields]:
