@@ -143,6 +143,7 @@ class Controller:
     services: tuple[Service, ...]
     engine: str = "auto"  # auto, pox, osken, stock
     mode: str = "reactive"
+    stateful: bool = True  # of mode proactive
     dpid: int | None = None
     idle_timeout_s: int = 10
     seed: int | None = 1

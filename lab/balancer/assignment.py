@@ -41,6 +41,7 @@ class Assignment:
         self._services = services
         self._rebalance = rebalance
         self._any_live = False
+        self.changes = 0  # of the pool, so far
         self._watch = getattr(policy, "live_changed", None)
         self.pool_changed()
 
@@ -53,9 +54,15 @@ class Assignment:
         """Members came, went, changed their state or their share."""
         live = self.service.live()
         self._any_live = bool(live)
+        self.changes += 1
         for member in self.service.members:
             member.watch = self._watch
         self._policy.pool_changed(live)
+
+    @property
+    def any_live(self) -> bool:
+        """A server can be chosen."""
+        return self._any_live
 
     @property
     def undecided(self) -> bool:

@@ -22,7 +22,7 @@ from lab.balancer.client import asking
 from lab.balancer.connections import Connections
 from lab.balancer.health import Health
 from lab.balancer.learning import LearningSwitch
-from lab.balancer.modes import MODES
+from lab.balancer.modes import make_mode
 from lab.balancer.operations import Operations, Roster
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
 from lab.balancer.policies import Policy, make
@@ -73,7 +73,7 @@ class Balancer:
         for assignment, member in self._members:
             self._by_server.put(member.ip, assignment.service, (assignment.service, member))
         self._service_ips = {service.ip: service for service in self.services}
-        self._mode = MODES[settings.mode](self.assignments, self.counters, settings.idle_timeout)
+        self._mode = make_mode(settings.mode, settings.stateful, self.assignments, self.counters, settings.idle_timeout)
         self._switch = LearningSwitch([service.mac for service in self._service_ips.values()])
         self._waiting: deque[tuple[int, bytes]] = deque(maxlen=WAITING_BOUND)
         chance = random.Random(rng.getrandbits(64))  # apart, so that probes don't change what a policy draws
@@ -158,7 +158,7 @@ class Balancer:
 
     def tick(self, now: float) -> list[Command]:
         """Time passes: close overdue probes, send those that are due."""
-        return [*self._mode.tick(now), *self.pool.tick(), *self.checks.tick(now), *self._reports()]
+        return [*self.pool.tick(), *self.checks.tick(now), *self._mode.tick(now), *self._reports()]
 
     def next_timer(self) -> float:
         """When `tick` has something to do next (s); calls before are harmless."""
@@ -252,12 +252,14 @@ class Balancer:
     def went_up(self, assignment: Assignment, member: Member, now: float) -> list[Command]:
         assignment.pool_changed()
         note = Note(f"{assignment.service.name}: {member.name} ({packets.address(member.ip)}) is up")
-        return [note, *self._mode.member_rules(assignment.service, member), *self._resume(now)]
+        rules = [*self._mode.member_rules(assignment.service, member), *self._mode.tick(now)]
+        return [note, *rules, *self._resume(now)]
 
     def went_down(self, assignment: Assignment, member: Member, why: str, now: float) -> list[Command]:
         assignment.pool_changed()
         text = f"{assignment.service.name}: {member.name} ({packets.address(member.ip)}) is down: {why}"
-        return [Note(text, warning=True), *self._mode.forget_member(assignment.service, member), *self._resume(now)]
+        rules = [*self._mode.forget_member(assignment.service, member), *self._mode.tick(now)]
+        return [Note(text, warning=True), *rules, *self._resume(now)]
 
     def share_changed(self, assignment: Assignment, member: Member) -> list[Command]:
         assignment.pool_changed()
@@ -267,7 +269,7 @@ class Balancer:
 def _fingerprint(settings: Settings) -> int:
     """Tells one configuration's rules from another's, after a restart of the controller."""
     services = [(s.name, s.ip, s.protocol, s.port, s.last_port, list(s.servers)) for s in settings.services]
-    text = repr((settings.mode, services))
+    text = repr((settings.mode, settings.stateful, services))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") | 1
 
 

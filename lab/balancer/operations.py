@@ -236,6 +236,6 @@ def _server(service: Service, member: Member) -> dict[str, Any]:
         "state": member.health.state.value,
         "admin": member.admin.value,
         "available": member.available,
-        "hits": member.hits,
+        "hits": service.hits_of(member),
         "live": service.connections_of(member),
     }

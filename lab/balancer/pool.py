@@ -70,6 +70,7 @@ class Service:
     members: list[Member] = field(default_factory=list)
     proto: int = PROTO_TCP
     last_port: int = 0  # 0: `port` is the only one
+    hits_known: bool = True  # who gets a connection is decided here; else its members' `hits` means nothing
     live_known: bool = True  # the ends of its connections are told; else its members' `live` means nothing
 
     def __post_init__(self) -> None:
@@ -78,6 +79,10 @@ class Service:
     @property
     def udp(self) -> bool:
         return self.proto == PROTO_UDP
+
+    def hits_of(self, member: Member) -> int | None:
+        """New connections given to it; None: not known, since the switch chooses."""
+        return member.hits if self.hits_known else None
 
     def connections_of(self, member: Member) -> int | None:
         """How many it has now; None: not known."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import CheckKind, HealthSettings
-from lab.balancer.modes import MODES
+from lab.balancer.modes import MODES, check_policy
 from lab.balancer.operations import MAX_MEMBERS
 from lab.balancer.packets import PROTO_TCP, PROTO_UDP
 from lab.balancer.policies import POLICIES, WEIGHTED, heeds_weights
@@ -65,6 +65,7 @@ class Settings:
 
     services: Sequence[ServiceSettings]
     mode: str = "reactive"
+    stateful: bool = True  # mode proactive: connections stay where they are when the pool changes
     idle_timeout: int = 10  # s without a packet after which a connection's rule leaves the switch
     bound: int = DEFAULT_BOUND  # connections remembered
     on_server_down: str = "reset"  # or rebalance: what becomes of its connections
@@ -82,6 +83,7 @@ class Settings:
             raise ValueError("there is no service to balance")
         for service in self.services:
             _check_service(service, [*POLICIES, *self.plugins])
+            check_policy(self.mode, service.policy, service.policy in self.plugins)
         for one, two in combinations(self.services, 2):
             if one.ip == two.ip and one.meets(two):
                 raise ValueError(

@@ -136,6 +136,7 @@ class Scenario:
             services=tuple(self._service(name) for name in self.model.services),
             engine=settings.engine,
             mode=settings.mode,
+            stateful=settings.stateful,
             dpid=self._balancing_dpid(),
             idle_timeout_s=settings.idle_timeout_s,
             seed=settings.seed,

@@ -13,7 +13,12 @@ from lab.agent.web_server import slow_parameters
 from lab.driver import topology
 from lab.driver.scenario_findings import Finding
 from lab.driver.scenario_plan import At, Plan
-from lab.driver.scenario_policy_checks import check_hash_table, check_policies, check_weights
+from lab.driver.scenario_policy_checks import (
+    check_hash_table,
+    check_policies,
+    check_proactive,
+    check_weights,
+)
 from lab.driver.scenario_service_checks import (
     check_answers,
     check_delays,
@@ -243,6 +248,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_udp, (*ROUNDS, "services", "services.*", "servers.response_bytes")),
     (check_health, HOSTS),
     (check_policies, ("controller.mode", "controller.engine")),
+    (check_proactive, ("controller.mode", "controller.stateful", "controller.hash_table_size", *POOLS)),
     (check_weights, ("controller.engine", "services")),
     (check_hash_table, ("controller.hash_table_size",)),
     (check_stock, ("controller.engine",)),

@@ -35,11 +35,12 @@ CONTROLLER_CHOOSES: Final = ("round_robin", "weighted_round_robin", "random", "l
 POLICIES_KEPT: Final[Mapping[str, tuple[str, ...]]] = {  # mode → the policies that it keeps exactly
     "reactive": CONTROLLER_CHOOSES,
     "tracked": CONTROLLER_CHOOSES,
+    "proactive": ("connection_hash", "source_hash"),  # the switch chooses, by hash
 }
 HEALTH_KINDS: Final = ("arp", "tcp", "http")
 MODES: Final = tuple(POLICIES_KEPT)
 POLICIES: Final = tuple(dict.fromkeys(policy for kept in POLICIES_KEPT.values() for policy in kept))
-WEIGHTED: Final = tuple(policy for policy in POLICIES if policy != "round_robin")  # those that heed weights
+HEEDLESS: Final = ("round_robin",)  # of weights
 
 
 class Host(Model):
@@ -171,6 +172,10 @@ class Controller(Model):
         "auto", description="auto: pox where it can be had, else osken."
     )
     mode: Annotated[str, OneOf("mode", MODES)] = "reactive"
+    stateful: bool = Field(
+        True,
+        description="Mode proactive: false is faster, and connections move whenever the pool changes: they break.",
+    )
     idle_timeout_s: int = Field(10, ge=1, le=65_535, description="Life of an unused connection rule, s.")
     seed: int | None = Field(1, ge=0, lt=2**63, description="Of random choices; null: another in each run.")
     connections: Connections = Connections.model_construct()

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.balancer.policies.connection_hash import PLACES
 from lab.balancer.policies.plugin import PluginError, is_plugin
-from lab.balancer.policies.source_hash import check_size
+from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
 from lab.driver import policy_plugin
 from lab.driver.scenario_findings import Finding
-from lab.driver.scenario_model import CONTROLLER_CHOOSES, POLICIES, POLICIES_KEPT, WEIGHTED
+from lab.driver.scenario_model import CONTROLLER_CHOOSES, HEEDLESS, POLICIES_KEPT
 from lab.driver.scenario_plan import At, Plan
 from lab.driver.scenario_steps import Pool
 from lab.driver.wording import listing
@@ -42,6 +43,23 @@ def _check_plugin(mode: str, stock: bool, policy: str, at: At) -> Iterator[Findi
             yield Finding(at, str(error), "plug-in")
 
 
+def check_proactive(plan: Plan) -> Iterator[Finding]:
+    """What only that mode has, and what it hasn't."""
+    settings = plan.model.controller
+    if settings.mode != "proactive":
+        if not settings.stateful:
+            text = f"mode {settings.mode} keeps connections where they are: use mode proactive, or leave stateful out"
+            yield Finding(("controller", "stateful"), text, "mode")
+        return
+    if settings.hash_table_size != DEFAULT_SIZE:
+        text = f"mode proactive has {PLACES} places, as many as a group of the switch tells apart: leave it out"
+        yield Finding(("controller", "hash_table_size"), text, "mode")
+    for name in plan.model.services:
+        if (count := len(plan.servers[name])) > PLACES:
+            text = f"mode proactive has {PLACES} places for a service's servers, and these are {count}"
+            yield Finding(("services", name, "servers"), text, "mode")
+
+
 def check_weights(plan: Plan) -> Iterator[Finding]:
     """Under a policy that heeds no weights, nothing asks for them: no server, no slow start, no step."""
     stock = plan.model.controller.engine == "stock"
@@ -62,7 +80,7 @@ def check_weights(plan: Plan) -> Iterator[Finding]:
 def _is_heedless(plan: Plan, name: str) -> bool:
     """Not where the policy is in error: what is left then is the default, which nobody asked for."""
     policy = plan.model.services[name].policy
-    return policy in POLICIES and policy not in WEIGHTED and ("services", name, "policy") not in plan.damaged
+    return policy in HEEDLESS and ("services", name, "policy") not in plan.damaged
 
 
 def _weighs(pool: Pool) -> bool:
@@ -70,7 +88,8 @@ def _weighs(pool: Pool) -> bool:
 
 
 def _heedless(plan: Plan, name: str, so: str = "") -> str:
-    return f"policy {plan.model.services[name].policy} heeds no weights{so}: use {listing(WEIGHTED)}, or leave it out"
+    able = [policy for policy in POLICIES_KEPT[plan.model.controller.mode] if policy not in HEEDLESS]
+    return f"policy {plan.model.services[name].policy} heeds no weights{so}: use {listing(able)}, or leave it out"
 
 
 def _slow_starts(plan: Plan, name: str) -> Iterator[At]:

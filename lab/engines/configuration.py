@@ -37,6 +37,7 @@ def settings(config: wire.Controller) -> Settings:
     return Settings(
         services=[_service(service) for service in config.services],
         mode=config.mode,
+        stateful=config.stateful,
         idle_timeout=config.idle_timeout_s,
         bound=config.connections.bound,
         on_server_down=config.connections.on_server_down,

@@ -1,5 +1,6 @@
-"""The balancer as an os-ken app (OpenFlow 1.3): `osken-manager lab.engines.osken_balancer`, configured by environment.
+"""The balancer as an os-ken app: `osken-manager lab.engines.osken_balancer`, configured by environment.
 
+It speaks OpenFlow 1.3, and 1.5 where the switch chooses by groups.
 Rule: translate only. Each handler finds the switch's number and hands the event to the switchboard.
 """
 
@@ -15,7 +16,7 @@ from os_ken.base import app_manager
 from os_ken.controller import ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.lib import hub
-from os_ken.ofproto import ofproto_parser, ofproto_v1_3, ofproto_v1_3_parser
+from os_ken.ofproto import ofproto_parser, ofproto_v1_3, ofproto_v1_3_parser, ofproto_v1_5
 
 from lab.engines import configuration, control, openflow
 from lab.engines.direct import Direct
@@ -25,8 +26,17 @@ from lab.engines.switchboard import TICK_S, Switchboard
 SPARED = (ofp_event.EventOFPPacketIn, ofp_event.EventOFPFlowRemoved)  # events that `osken_direct` makes needless
 
 
+def _version() -> int:
+    """Of OpenFlow: 1.5 where the switch chooses, since 1.3 can't say how a group hashes."""
+    try:
+        mode = configuration.read().mode
+    except ValueError:
+        mode = ""  # it is told of when the app starts
+    return int(ofproto_v1_5.OFP_VERSION if mode == "proactive" else ofproto_v1_3.OFP_VERSION)
+
+
 class OsKenBalancer(app_manager.OSKenApp):
-    OFP_VERSIONS = [ofproto_v1_3.OFP_VERSION]  # noqa: RUF012  os-ken reads it off the class
+    OFP_VERSIONS = [_version()]  # noqa: RUF012  os-ken reads it off the class
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,12 +77,13 @@ class OsKenBalancer(app_manager.OSKenApp):
         if event.state == MAIN_DISPATCHER:
             direct = datapath.socket if isinstance(datapath.socket, DirectSocket) else None
             send = datapath.send if direct is None else direct.post
-            if not self._board.connected(datapath.id, openflow.OF13, datapath, send):
+            version = datapath.ofproto.OFP_VERSION
+            if not self._board.connected(datapath.id, version, datapath, send):
                 datapath.close()
-            elif direct is None:
+            elif direct is not None:
+                direct.direct = Direct(self._board, datapath.id, version)
+            elif version == openflow.OF13:  # in 1.5 no connection costs a packet-in, so there is nothing to spare
                 self.logger.info("this os-ken has no hook for packet-ins: its events serve as well, but cost more")
-            else:
-                direct.direct = Direct(self._board, datapath.id, openflow.OF13)
         elif datapath.id is not None:
             self._board.gone(datapath.id, datapath)
 

@@ -162,7 +162,7 @@ class Switchboard:
     def _carry_out(self, change: Callable[[], list[Command]]) -> None:
         """Change the pool, and the balancing switch too if it is connected; else it is told when it connects."""
         with self._lock:
-            commands = change()
+            commands = [*change(), *self._balancer.tick(monotonic())]  # what follows of it, before the answer
             connection = self._connections.get(self._balancing_dpid or 0)
             if connection is not None:
                 self._do(connection, commands)
@@ -179,7 +179,7 @@ class Switchboard:
     def _server(self, service: Service, member: Member) -> dict[str, Any]:
         return {
             "state": member.health.state.value,
-            "hits": member.hits,
+            "hits": service.hits_of(member),
             "admin": member.admin.value,
             "available": member.available,
             "live": service.connections_of(member),

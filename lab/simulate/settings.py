@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lab.balancer.operations import MAX_MEMBERS
-from lab.balancer.policies import POLICIES
+from lab.balancer.policies import BY_CONTROLLER
 from lab.balancer.policies.plugin import Plugin, PluginError, is_plugin, load
 from lab.balancer.policies.source_hash import DEFAULT_SIZE, MAX_SIZE, check_size
 from lab.driver import policy_plugin
@@ -98,8 +98,8 @@ def _table_sizes(text: str, servers: int) -> tuple[int, ...]:
 def _policies(text: str) -> tuple[PolicyMaker, ...]:
     names = list(dict.fromkeys(_split("policies", text)))
     for name in names:
-        if not is_plugin(name) and name not in POLICIES:
-            raise UsageError(f"--policies: unknown policy {quote(name)}{alternatives(name, POLICIES)}")
+        if not is_plugin(name) and name not in BY_CONTROLLER:
+            raise UsageError(f"--policies: unknown policy {quote(name)}{alternatives(name, BY_CONTROLLER)}")
     try:
         plugins = _load_plugins(names)
     except PluginError as error:
@@ -118,7 +118,7 @@ def _load_plugins(names: Sequence[str]) -> dict[str, Plugin]:
 
 DEFAULTS: Final = {
     "servers": "10,100,1000",
-    "policies": ",".join(POLICIES),
+    "policies": ",".join(BY_CONTROLLER),
     "table-sizes": str(DEFAULT_SIZE),
     "rates": "1000,3000,10000,30000,100000",
     "timeouts": "1,5,10,30,60,300",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 from helpers import profiles  # noqa: F401  its import is its effect
-from helpers.model_switch import VERSIONS
 from helpers.rig import MakeRig, Rig
 
 
@@ -12,7 +11,7 @@ def mode() -> str:
     return "reactive"
 
 
-@pytest.fixture(params=sorted(VERSIONS))
+@pytest.fixture(params=["command", "1.0", "1.3"])  # 1.5 is for groups alone
 def make_rig(request: pytest.FixtureRequest, mode: str) -> MakeRig:
     """Makes a rig of one's own wishes, whose switch takes commands, OpenFlow 1.0 or OpenFlow 1.3."""
     return lambda **wishes: Rig(**{"speaks": request.param, "mode": mode, **wishes})

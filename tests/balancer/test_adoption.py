@@ -8,14 +8,14 @@ from helpers.frames import ACK, FIN
 from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.balancer import ServerSettings
-from lab.balancer.modes import MODES
+from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.balancer.modes.tracked import RESUME_S, ZONE
 from lab.balancer.rules import COOKIE_KEPT, AddRule, AskRules, Cookie, DeleteRules, cookie_member
 
 PORTS = range(40000, 40004)
 
 
-@pytest.fixture(params=sorted(MODES))
+@pytest.fixture(params=CONTROLLER_CHOOSES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -145,7 +145,7 @@ def without_hosts(rig: Rig) -> set[tuple[object, ...]]:
 
 def test_another_mode_takes_nothing_over(rig: Rig, mode: str) -> None:
     connect_all(rig)
-    rig.mode = next(other for other in MODES if other != mode)
+    rig.mode = next(other for other in CONTROLLER_CHOOSES if other != mode)
     rig.restart_controller()
     assert rig.data("h3", 40000).reset
     assert without_hosts(rig) == without_hosts(Rig(speaks=rig.speaks, mode=rig.mode))

@@ -8,7 +8,7 @@ import pytest
 from helpers.rig import Rig, Service
 
 from lab.balancer.balancer import ServerSettings
-from lab.balancer.modes import MODES
+from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.balancer.operations import MAX_MEMBERS, Conflict, Operations, Unknown
 from lab.balancer.policies import WEIGHTED
 from lab.balancer.rules import AddRule, Cookie
@@ -16,7 +16,7 @@ from lab.balancer.rules import AddRule, Cookie
 WEB = "service0"
 
 
-@pytest.fixture(params=sorted(MODES))
+@pytest.fixture(params=CONTROLLER_CHOOSES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

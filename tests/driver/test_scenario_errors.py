@@ -101,7 +101,7 @@ def test_a_mistake_of_the_file_that_an_option_replaces_is_none() -> None:
     ("options", "message"),
     [
         ({"policy": "randon"}, '--policy randon: unknown policy "randon": did you mean "random"?'),
-        ({"mode": "proactive"}, '--mode proactive: unknown mode "proactive": did you mean "reactive"? known: reactive'),
+        ({"mode": "proctive"}, '--mode proctive: unknown mode "proctive": did you mean "proactive"? known: reactive'),
         ({"engine": "nox"}, '--engine nox: unknown engine "nox": did you mean "pox"? known: auto, pox, osken, stock'),
         ({"engine": "stock", "policy": "random"}, "--policy random: engine stock chooses at random by itself"),
         (

@@ -222,6 +222,7 @@ class Rig(Net):
     own_health: dict[str, HealthSettings] = field(default_factory=dict)  # by server
     started: bool = True
     mode: str = "reactive"
+    stateful: bool = True
 
     def __post_init__(self) -> None:
         self.balancer = Balancer(self.settings(), random.Random(self.seed))
@@ -252,6 +253,7 @@ class Rig(Net):
         return Settings(
             services=services,
             mode=self.mode,
+            stateful=self.stateful,
             idle_timeout=self.idle_timeout,
             bound=self.bound,
             on_server_down=self.on_server_down,

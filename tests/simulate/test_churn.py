@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.balancer.policies import POLICIES
+from lab.balancer.policies import BY_CONTROLLER
 from lab.simulate import churn
 from lab.simulate.churn import Churn
 from lab.simulate.fleet import PolicyMaker, chance
@@ -23,10 +23,10 @@ def measure(policy: str, servers: int = 10, flows: int = FLOWS) -> Churn:
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Churn]:
-    return {policy: measure(policy) for policy in POLICIES}
+    return {policy: measure(policy) for policy in BY_CONTROLLER}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BY_CONTROLLER)
 def test_no_connection_loses_a_server_that_has_not_failed(found: dict[str, Churn], policy: str) -> None:
     result = found[policy]
     assert result.changes == 3 * len(CHANGES)
@@ -34,7 +34,7 @@ def test_no_connection_loses_a_server_that_has_not_failed(found: dict[str, Churn
     assert result.open_at_a_time == pytest.approx(500, rel=0.1)  # a fourth of a stretch's flows
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BY_CONTROLLER)
 def test_a_server_that_fails_or_leaves_breaks_its_share_of_the_connections(
     found: dict[str, Churn], policy: str
 ) -> None:

@@ -3,13 +3,16 @@ do about a packet to a service. What all modes share (ARP, health, learning) is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from lab.balancer.assignment import Assignment
+from lab.balancer.modes.places import HASHED_BY
+from lab.balancer.modes.proactive import Stateful, Stateless
 from lab.balancer.modes.reactive import Reactive
 from lab.balancer.modes.tracked import Tracked
 from lab.balancer.packets import Packet
+from lab.balancer.policies import BY_CONTROLLER
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import Command, Senders
 from lab.balancer.statistics import Counters
@@ -61,7 +64,7 @@ class Mode(Protocol):
         """One of the mode's rules that were to be told of is gone: idled out, or `deleted` by a command."""
 
     def tick(self, now: float) -> list[Command]:
-        """Time passes."""
+        """Time passes, or a server has come up or gone down: what is due."""
 
     def start_clean(self) -> list[Command]:
         """What the switch remembers is of another configuration: forget what isn't a rule (rules have been deleted)."""
@@ -70,7 +73,26 @@ class Mode(Protocol):
         """The switch remembers connections of this configuration's former controller; `cookies` of known members."""
 
 
-MODES: Final[Mapping[str, Callable[[Sequence[Assignment], Counters, int], Mode]]] = {
-    "reactive": Reactive,
-    "tracked": Tracked,
+MODES: Final[Mapping[str, Sequence[str]]] = {  # and the policies that each keeps, besides plug-ins
+    "reactive": BY_CONTROLLER,
+    "tracked": BY_CONTROLLER,
+    "proactive": tuple(HASHED_BY),
 }
+CONTROLLER_CHOOSES: Final = ("reactive", "tracked")
+
+
+def make_mode(
+    name: str, stateful: bool, assignments: Sequence[Assignment], counters: Counters, idle_timeout: int
+) -> Mode:
+    """The mode of that name; `stateful` is proactive's setting, `idle_timeout` in s."""
+    if name == "proactive":
+        return (Stateful if stateful else Stateless)(assignments, counters, idle_timeout)
+    return (Reactive if name == "reactive" else Tracked)(assignments, counters, idle_timeout)
+
+
+def check_policy(mode: str, policy: str, plugin: bool = False) -> None:
+    """Raises ValueError: the mode can't keep the policy; which ones can."""
+    if mode in CONTROLLER_CHOOSES if plugin else policy in MODES[mode]:
+        return
+    able = CONTROLLER_CHOOSES if plugin else [other for other, kept in MODES.items() if policy in kept]
+    raise ValueError(f"mode {mode} can't keep policy {policy}; {' and '.join(able)} can")

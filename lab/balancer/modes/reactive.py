@@ -83,15 +83,17 @@ class Reactive:
         self._clients = Marked()
 
     def fixed_rules(self) -> list[Command]:
-        return [rule for a in self._assignments for rule in self._service_rules(a.service)]
+        services = [assignment.service for assignment in self._assignments]
+        openings = [rule for s in services for m in s.members for rule in self._direct.opening_rules(s, m)]
+        return [*(rule for service in services for rule in self.entry_rules(service)), *openings]
 
-    def _service_rules(self, service: Service) -> list[Command]:
+    def entry_rules(self, service: Service) -> list[Command]:
+        """What brings the service's connections to the controller."""
         to_service = [{**packets_of(service, destination=service.ip), **to_port(service, p)} for p in blocks(service)]
         begins = [] if service.udp else [{**match, "tcp_flags": SYN_ALONE} for match in to_service]
         return [
             *(_fixed(SYN_PRIORITY, match, *_TO_CONTROLLER) for match in begins),
             *(_fixed(MISS_PRIORITY, match, *_TO_CONTROLLER) for match in to_service),
-            *(rule for member in service.members for rule in self._direct.opening_rules(service, member)),
         ]
 
     def switch_back(self, now: float) -> list[Command]:

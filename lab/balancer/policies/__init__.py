@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from lab.balancer.policies.connection_hash import ConnectionHash
 from lab.balancer.policies.least_connections import LeastConnections
 from lab.balancer.policies.policy import Policy
 from lab.balancer.policies.round_robin import RoundRobin
@@ -24,13 +25,15 @@ POLICIES: Final[Mapping[str, Callable[[random.Random], Policy]]] = {
     "random": Random,
     "least_connections": LeastConnections,
     "source_hash": SourceHash,
+    "connection_hash": ConnectionHash,
 }
-WEIGHTED: Final = tuple(name for name in POLICIES if name != "round_robin")  # those that heed a member's share
+BY_CONTROLLER: Final = tuple(name for name in POLICIES if name != "connection_hash")  # which needs the switch to choose
+WEIGHTED: Final = tuple(name for name in BY_CONTROLLER if name != "round_robin")  # those that heed a member's share
 
 
 def heeds_weights(policy: str) -> bool:
     """A user's own may, so it is taken to."""
-    return policy not in POLICIES or policy in WEIGHTED
+    return policy != "round_robin"
 
 
 def make(name: str, rng: random.Random, hash_table_size: int = DEFAULT_SIZE) -> Policy:
@@ -38,4 +41,4 @@ def make(name: str, rng: random.Random, hash_table_size: int = DEFAULT_SIZE) -> 
     return SourceHash(rng, hash_table_size) if name == "source_hash" else POLICIES[name](rng)
 
 
-__all__ = ["POLICIES", "WEIGHTED", "Policy", "RoundRobin", "heeds_weights", "make"]
+__all__ = ["BY_CONTROLLER", "POLICIES", "WEIGHTED", "Policy", "RoundRobin", "heeds_weights", "make"]

@@ -7,7 +7,7 @@ from helpers import frames
 from helpers.frames import SYN
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes import MODES
+from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.balancer.operations import Conflict
 from lab.balancer.rules import Cookie, Table
 from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
@@ -16,7 +16,7 @@ MANY = Service(port=8000, last_port=8010)
 PORTS = range(8000, 8011)
 
 
-@pytest.fixture(params=sorted(MODES))
+@pytest.fixture(params=CONTROLLER_CHOOSES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

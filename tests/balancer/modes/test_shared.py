@@ -7,10 +7,10 @@ from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes import MODES
+from lab.balancer.modes import CONTROLLER_CHOOSES
 
 
-@pytest.fixture(params=sorted(MODES))
+@pytest.fixture(params=CONTROLLER_CHOOSES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -7,8 +7,8 @@ from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import MakeRig, Rig, Service
 
+from lab.balancer.modes import MODES
 from lab.balancer.modes.tracked import HAIRPIN_ZONE, RESUME_S, ZONE
-from lab.balancer.policies import POLICIES
 from lab.balancer.rules import Cookie, Table
 
 CLIENT_SIDE = (Table.CLIENT, Table.CLIENT_TRACKED, Table.HAIRPIN_TRACKED)
@@ -21,7 +21,7 @@ def mode() -> str:
     return "tracked"
 
 
-@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("policy", sorted(MODES["tracked"]))
 @pytest.mark.parametrize("abort", [True, False])
 def test_one_connection_costs_one_packet_in_one_packet_out_and_no_flow_mod(
     make_rig: MakeRig, policy: str, abort: bool
@@ -230,7 +230,7 @@ def test_port_of_a_direct_call_used_again_for_the_service_is_translated(rig: Rig
     assert rig.connect("h3", 41000) == "h1"
 
 
-@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("policy", sorted(MODES["tracked"]))
 def test_no_table_looks_at_a_clients_port(make_rig: MakeRig, policy: str) -> None:
     services = [Service(policy=policy), Service("10.0.1.2", ["h1", "h4"], port=8080, policy=policy)]
     rig = make_rig(services=services)

@@ -7,13 +7,13 @@ from helpers import frames
 from helpers.frames import SYN
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes import MODES
+from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 
 DNS = Service(port=53, protocol="udp")
 
 
-@pytest.fixture(params=sorted(MODES))
+@pytest.fixture(params=CONTROLLER_CHOOSES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
