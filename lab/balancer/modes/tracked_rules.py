@@ -59,7 +59,7 @@ def service_rules(service: Service, zone: int) -> Iterator[AddRule]:
     yield rule(Table.SERVICE, 105, to_service, (GoTo(Table.CLIENT),))
     yield rule(Table.REPLY_TRACKED, 10, from_service, (SetField("eth_src", service.mac), *ON))
     # our own packet (a reset, a nudge) of a connection that the tracker doesn't know: it bears the server's address
-    yield rule(Table.REPLY_TRACKED, 5, {"eth_src": service.mac}, ())
+    yield rule(Table.REPLY_TRACKED, 7, {"eth_src": service.mac}, ())
     for match in to_ports(service, to_service):
         yield rule(Table.CLIENT, 10, match, (Track(zone, Table.CLIENT_TRACKED),))
 
