@@ -41,7 +41,7 @@ class Connections:
     """So many connections one after the other from each client, none of them measured: caches fill, ARP is done."""
 
     clients: tuple[str, ...]
-    ip: str
+    ips: tuple[str, ...]  # dealt to the clients in turn: the service's, or the servers' own
     port: int
     count: int = 20
 
@@ -50,17 +50,22 @@ class Connections:
 class Load:
     """wrk for `seconds`, `concurrency` connections over all clients, a new connection for each request.
 
-    sampler: the host that times whole connections meanwhile, `sample_every_s` apart."""
+    sampler: the client that times whole connections meanwhile, `sample_every_s` apart."""
 
     clients: tuple[str, ...]
     servers: tuple[str, ...]
-    ip: str
+    ips: tuple[str, ...]  # dealt to the clients in turn, as for Connections
     port: int
     concurrency: int
     seconds: int
     sampler: str
     sample_every_s: float = 0.02
     settle_s: float = 15.0  # at most so long is waited until the load's rules have left the switch
+
+
+def targets(wanted: Connections | Load) -> dict[str, str]:
+    """Client → the address that it connects to."""
+    return {client: wanted.ips[n % len(wanted.ips)] for n, client in enumerate(wanted.clients)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

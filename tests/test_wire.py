@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lab import wire
-from lab.wire_bench import Figures, Wrk
+from lab.wire_bench import Connections, Figures, Wrk, targets
 
 
 def figures() -> Figures:
@@ -42,3 +42,8 @@ def test_figures_with_mappings_survive_the_way_there_and_back() -> None:
 def test_a_wrong_mapping_is_told_with_its_place(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(wire.WireError, match=sentence):
         wire.decode(Figures, {**wire.encode(figures()), **change})
+
+
+def test_addresses_are_dealt_to_clients_in_turn() -> None:
+    wanted = Connections(clients=("h3", "h4", "h5"), ips=("10.0.0.1", "10.0.0.2"), port=80)
+    assert targets(wanted) == {"h3": "10.0.0.1", "h4": "10.0.0.2", "h5": "10.0.0.1"}

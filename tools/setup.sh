@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh demo     the virtual environment; Debian's packages, unless a Docker engine and Compose can do it
 #   tools/setup.sh test     the virtual environment and Debian's packages; both: the images' base where Docker is
-#   tools/setup.sh bench    as demo, and the packages of a bench
+#   tools/setup.sh bench    the virtual environment, Debian's packages and those of a bench
 #   tools/setup.sh environment   the virtual environment alone
 #   tools/setup.sh lock     requirements.lock anew from requirements.in
 #   tools/setup.sh clean    removes what the kit has made here
@@ -68,8 +68,8 @@ sandbox_packages() {
     # shellcheck disable=SC2046  # names, a word each
     set -- $(absent $(grep -hv '^#' $(lists)) $(lacks_venv))
     [ $# != 0 ] || return 0
-    if [ "$purpose" != test ] && compose_answers; then
-        say "a Docker engine and Compose answer: the $purpose runs in containers, and no Debian package is installed"
+    if [ "$purpose" = demo ] && compose_answers; then
+        say "a Docker engine and Compose answer: the demo runs in containers, and no Debian package is installed"
         return 0
     fi
     code=0

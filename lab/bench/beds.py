@@ -53,9 +53,9 @@ class Bed:
         return self.variant.name
 
     @property
-    def ip(self) -> str:
-        """Where clients connect to."""
-        return SERVICE_IP if self.variant.engine or self.variant.peer else SERVERS["h1"]
+    def ips(self) -> tuple[str, ...]:
+        """Where clients connect to: the service, or by turns the servers themselves."""
+        return (SERVICE_IP,) if self.variant.engine or self.variant.peer else tuple(SERVERS.values())
 
     @property
     def bulk_ip(self) -> str:
@@ -126,7 +126,7 @@ def _build(variant: Variant, session: Session, kept: Mapping[str, tuple[str, ...
 
 def _try_out(bed: Bed) -> None:
     """One connection from each client, answered."""
-    wanted = wire_bench.Connections(clients=CLIENTS, ip=bed.ip, port=PORT, count=1)
+    wanted = wire_bench.Connections(clients=CLIENTS, ips=bed.ips, port=PORT, count=1)
     found = bed.session.agent.bench_connections(wanted)
     if found["failed"]:
         raise LabError(f"{found['failed']} of {len(CLIENTS)} clients got no answer through {bed.name}")

@@ -19,6 +19,7 @@ from lab.bench import analysis, beds, measuring, needs, rounds, table
 from lab.bench.beds import Bed
 from lab.bench.options import Options
 from lab.bench.record import PLOT, Bench
+from lab.bench.rounds import Turn
 from lab.bench.variants import Variant, choose, why_not
 from lab.driver import backends, pox_supply
 from lab.driver.backends.base import Backend
@@ -26,6 +27,7 @@ from lab.driver.errors import LabError, UsageError
 from lab.driver.guard import Guard, Interrupted
 from lab.driver.progress import Screen, make_screen
 from lab.driver.scenario_model import POLICIES_KEPT
+from lab.driver.wording import alternatives, quote
 from lab.record import RunFolder
 
 IDLE_S: Final = 3.0
@@ -33,14 +35,8 @@ IDLE_S: Final = 3.0
 
 def run(options: Options, *, backend: str, out: Path) -> int:
     """Exit code 0. Raises UsageError, LabError, KeyboardInterrupt."""
-    if backend not in backends.NAMES:
-        from lab.driver.wording import alternatives, quote
-
-        raise UsageError(f"unknown backend {quote(backend)}{alternatives(backend, backends.NAMES)}")
     variants = choose(options.variants)
-    chosen, why = backends.choose(backend)
-    if gaps := chosen.missing():
-        raise LabError(f"the {chosen.name} backend can't run here: " + "; ".join(f"{g.what}: {g.mend}" for g in gaps))
+    chosen, why = choose_backend(backend)
     if chosen.name == "sandbox":
         needs.check(options, variants)
     try:
@@ -50,6 +46,19 @@ def run(options: Options, *, backend: str, out: Path) -> int:
     screen = make_screen()
     screen.say(f"backend {chosen.name} ({why})")
     return Running(options, chosen, variants, folder, screen).execute()
+
+
+def choose_backend(name: str) -> tuple[Backend, str]:
+    """The backend and why. `auto` is the sandbox where it can run: containers would only be something more between.
+    Raises UsageError: there is none of that name; LabError: it can't run here."""
+    if name not in backends.NAMES:
+        raise UsageError(f"unknown backend {quote(name)}{alternatives(name, backends.NAMES)}")
+    if name == "auto" and not (sandbox := backends.choose("sandbox")[0]).missing():
+        return sandbox, "nothing more than needed between client and server"
+    chosen, why = backends.choose(name)
+    if gaps := chosen.missing():
+        raise LabError(f"the {chosen.name} backend can't run here: " + "; ".join(f"{g.what}: {g.mend}" for g in gaps))
+    return chosen, why
 
 
 class Running:
@@ -153,17 +162,24 @@ class Running:
         minutes = rounds.forecast_s(self._options, names) / 60
         self._screen.say(f"measuring {', '.join(names)}: about {minutes:.0f} min")
         began = time.monotonic()
-        for turn in rounds.turns(self._options, names):
-            bed = by_name[turn.variant]
-            if turn.direction:
-                self._screen.phase(f"round {turn.round}, bulk {turn.direction}: {turn.variant}")
-                found = measuring.measure_bulk(bed, turn.round, turn.direction, self._options.seconds, began)
-                self.bench.bulk_samples.append(found)
-            else:
-                self._screen.phase(f"round {turn.round}, {turn.concurrency} at a time: {turn.variant}")
-                sample = measuring.measure(bed, turn.round, turn.concurrency, self._options.seconds, began)
-                self.bench.samples.append(sample)
-                self._screen.say(table.line(sample))
+        todo = list(rounds.turns(self._options, names))
+        for number, turn in enumerate(todo, 1):
+            self._screen.phase(f"{number} of {len(todo)}: {turn.variant}")
+            try:
+                self._take(by_name[turn.variant], turn, began)
+            except LabError as error:
+                raise LabError(f"{turn.variant}: {by_name[turn.variant].session.explain(error)}") from None
+
+    def _take(self, bed: Bed, turn: Turn, began: float) -> None:
+        """One measurement."""
+        seconds = self._options.seconds
+        if turn.direction:
+            bulk = measuring.measure_bulk(bed, turn.round, turn.direction, seconds, began)
+            self.bench.bulk_samples.append(bulk)
+            return
+        sample = measuring.measure(bed, turn.round, turn.concurrency, seconds, began)
+        self.bench.samples.append(sample)
+        self._screen.say(table.line(sample))
 
     # The end
 

@@ -21,11 +21,11 @@ SAMPLER = CLIENTS[-1]
 def measure(bed: Bed, round_: int, concurrency: int, seconds: int, began: float) -> Sample:
     """began: monotonic time of the first measurement. Raises LabError."""
     agent = bed.session.agent
-    agent.bench_connections(wire_bench.Connections(clients=CLIENTS, ip=bed.ip, port=PORT))
+    agent.bench_connections(wire_bench.Connections(clients=CLIENTS, ips=bed.ips, port=PORT))
     load = wire_bench.Load(
         clients=CLIENTS,
         servers=tuple(SERVERS),
-        ip=bed.ip,
+        ips=bed.ips,
         port=PORT,
         concurrency=concurrency,
         seconds=seconds,

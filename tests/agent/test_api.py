@@ -17,8 +17,8 @@ from lab import wire
 
 NETWORK = replace(wire.default_network(), servers=())
 PEER = {"kind": "haproxy", "host": "h1", "ip": "10.0.1.1", "targets": []}
-TRY = {"clients": ["h3"], "ip": "127.0.0.1", "port": 1}
-BENCH = {**TRY, "servers": ["h1"], "concurrency": 1, "seconds": 1, "sampler": "h4"}
+TRY = {"clients": ["h3"], "ips": ["127.0.0.1"], "port": 1}
+BENCH = {**TRY, "servers": ["h1"], "concurrency": 1, "seconds": 1, "sampler": "h3"}
 BULK = {"client": "h3", "server": "h1", "ip": "127.0.0.1", "port": 5201, "seconds": 1}
 LOAD = {"clients": ["h3"], "url": "http://127.0.0.1:1/"}
 
@@ -86,10 +86,12 @@ def test_a_network_is_built_once_and_taken_down_once(api: Door) -> None:
         ("POST", "/bench/start", {"peer": {**PEER, "ip": "web"}}, 400, "'web' is no IPv4 address"),
         ("POST", "/bench/connections", {**TRY, "clients": ["h9"]}, 400, "no host 'h9'"),
         ("POST", "/bench/connections", {**TRY, "count": 0}, 400, "count 0 is not between"),
-        ("POST", "/bench/load", {**BENCH, "sampler": "h9"}, 400, "no host 'h9'"),
+        ("POST", "/bench/load", {**BENCH, "sampler": "h4"}, 400, "'h4' is none of the clients"),
         ("POST", "/bench/load", {**BENCH, "clients": []}, 400, "at least one client"),
         ("POST", "/bench/load", {**BENCH, "concurrency": 0}, 400, "concurrency 0 is not between"),
         ("POST", "/bench/load", {**BENCH, "seconds": 0}, 400, "seconds 0 is not between"),
+        ("POST", "/bench/load", {**BENCH, "ips": []}, 400, "no address"),
+        ("POST", "/bench/load", {**BENCH, "ips": ["h1"]}, 400, "'h1' is no IPv4 address"),
         ("POST", "/bench/load", {**BENCH, "port": 0}, 400, "port 0 is not between"),
         ("POST", "/bench/load", {**BENCH, "sample_every_s": 0}, 400, "sample_every_s 0.0 is not between"),
         ("POST", "/bench/bulk", {**BULK, "server": "h9"}, 400, "no host 'h9'"),
@@ -140,7 +142,7 @@ def test_a_load_streams_a_line_per_request_and_its_end(built: Door, web: Callabl
 
 def test_a_benchs_connections_are_made_by_every_client(built: Door, web: Callable[..., Web]) -> None:
     server = web("h1")
-    wanted = {"clients": ["h3", "h4"], "ip": "127.0.0.1", "port": server.port, "count": 3}
+    wanted = {"clients": ["h3", "h4"], "ips": ["127.0.0.1"], "port": server.port, "count": 3}
     assert built.ask("POST", "/bench/connections", wanted).json() == {"made": 6, "failed": 0}
     assert len(server.hits()) == 6
     assert built.ask("POST", "/bench/connections", TRY).json() == {"made": 0, "failed": 20}

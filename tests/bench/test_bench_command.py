@@ -15,6 +15,8 @@ from lab.bench import beds, command, measuring
 from lab.bench.command import Running
 from lab.bench.options import Options
 from lab.bench.variants import choose
+from lab.driver import backends
+from lab.driver.backends import Missing
 from lab.driver.errors import LabError
 from lab.driver.guard import Interrupted
 from lab.driver.progress import make_screen
@@ -54,6 +56,9 @@ class NoLab:
         self.session = self
         self.network: dict[str, Any] = {"datapath": "user"}
         self.versions: dict[str, str | None] = {}
+
+    def explain(self, error: LabError) -> str:
+        return str(error)
 
     def down(self) -> dict[str, str]:
         self.is_up = False
@@ -112,7 +117,7 @@ def test_what_was_measured_before_the_end_is_kept_and_every_lab_is_taken_down(
         running(tmp_path, ["direct", "osken-tracked"]).execute()
     data = read(tmp_path)
     assert (data["complete"], len(data["samples"]), len(data["results"])) == (False, 1, 1)
-    assert data["reason"] in ("it died", "interrupted")
+    assert data["reason"] in ("osken-tracked: it died", "interrupted")
     assert {path.name for path in tmp_path.glob("*-bench/direct/*")} == {"x.conf", "agent.log"}
 
 
@@ -138,6 +143,25 @@ def test_a_bench_is_no_run_of_a_scenario(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, "bench", latest=False)
     assert not (tmp_path / "latest").exists()
     assert command.IDLE_S > 0
+
+
+def test_the_sandbox_is_preferred_and_containers_do_where_it_can_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaps: dict[str, list[Missing]] = {"sandbox": [], "compose": []}
+
+    class Some:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def missing(self) -> list[Missing]:
+            return gaps[self.name]
+
+    monkeypatch.setattr(backends, "choose", lambda name: (Some("compose" if name == "auto" else name), "a reason"))
+    assert command.choose_backend("auto")[0].name == "sandbox"
+    assert command.choose_backend("compose")[0].name == "compose"
+    gaps["sandbox"] = [Missing(what="no tun", mend="modprobe tun")]
+    assert command.choose_backend("auto")[0].name == "compose"
+    with pytest.raises(LabError, match="the sandbox backend can't run here: no tun: modprobe tun"):
+        command.choose_backend("sandbox")
 
 
 @pytest.mark.sandbox

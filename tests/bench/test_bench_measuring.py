@@ -14,7 +14,7 @@ from lab.bench.beds import Bed, Usage
 from lab.bench.variants import choose
 
 LOAD = wire_bench.Load(
-    clients=("h3", "h4"), servers=("h1", "h2"), ip="10.0.1.1", port=80, concurrency=16, seconds=2, sampler="h4"
+    clients=("h3", "h4"), servers=("h1", "h2"), ips=("10.0.1.1",), port=80, concurrency=16, seconds=2, sampler="h4"
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,14 @@ class Bench:
         """Make them; {"made", "failed"}."""
         for client in wanted.clients:
             checks.check_host(client, built.addresses)
-        check_target(wanted.ip, wanted.port)
+        check_targets(wanted.ips, wanted.port)
         if not 1 <= wanted.count <= MAX_CONNECTIONS:
             raise Refusal(400, f"count {wanted.count} is not between 1 and {MAX_CONNECTIONS}")
         self._note_rules(built)
         scripts, programs = Scripts(self._folder), Programs()
         try:
-            for client in wanted.clients:
-                programs.start(built.net.places[client], scripts.sampler(wanted.ip, wanted.port, wanted.count, 0))
+            for client, ip in wire_bench.targets(wanted).items():
+                programs.start(built.net.places[client], scripts.sampler(ip, wanted.port, wanted.count, 0))
             outputs = programs.finish(30 + wanted.count * 0.1)
         finally:
             programs.end()
@@ -104,7 +104,7 @@ class Bench:
     def bulk(self, built: Built, bulk: wire_bench.Bulk) -> BulkJob:
         for host in (bulk.client, bulk.server):
             checks.check_host(host, built.addresses)
-        check_target(bulk.ip, bulk.port)
+        check_targets((bulk.ip,), bulk.port)
         check_seconds(bulk.seconds)
         return BulkJob(bulk, built.net.places)
 
@@ -126,9 +126,11 @@ def check_load(load: wire_bench.Load, hosts: Collection[str]) -> None:
     """Raises Refusal(400) for what can't be measured."""
     if not load.clients:
         raise Refusal(400, "a load needs at least one client")
-    for host in (*load.clients, *load.servers, load.sampler):
+    for host in (*load.clients, *load.servers):
         checks.check_host(host, hosts)
-    check_target(load.ip, load.port)
+    if load.sampler not in load.clients:
+        raise Refusal(400, f"the sampler {load.sampler!r:.40} is none of the clients")
+    check_targets(load.ips, load.port)
     check_seconds(load.seconds)
     if not 1 <= load.concurrency <= checks.MAX_CONCURRENCY:
         raise Refusal(400, f"concurrency {load.concurrency} is not between 1 and {checks.MAX_CONCURRENCY}")
@@ -136,8 +138,11 @@ def check_load(load: wire_bench.Load, hosts: Collection[str]) -> None:
         raise Refusal(400, f"sample_every_s {load.sample_every_s} is not between 0.001 and {load.seconds}")
 
 
-def check_target(ip: str, port: int) -> None:
-    checks.check_ip(ip)
+def check_targets(ips: Sequence[str], port: int) -> None:
+    if not ips:
+        raise Refusal(400, "ips names no address to connect to")
+    for ip in ips:
+        checks.check_ip(ip)
     if not 0 < port < 65_536:
         raise Refusal(400, f"port {port} is not between 1 and 65535")
 

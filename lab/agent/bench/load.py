@@ -20,12 +20,12 @@ from lab.agent.bench import counters, wrk
 from lab.agent.bench.programs import Output, Programs, need
 from lab.agent.namespaces import Place
 from lab.agent.refusal import Refusal
-from lab.wire_bench import Figures, Load, Wrk
+from lab.wire_bench import Figures, Load, Wrk, targets
 
 PYTHON = "/usr/bin/python3"
 GRACE_S = 10.0  # for a slow machine, beyond a load's seconds
 SLACK = 32  # rules more than before that are no load's: hosts that were learned
-POLL_S = 0.2
+POLL_S = 0.5  # each look costs the switch about a millisecond
 log = logging.getLogger("lab.agent")
 
 
@@ -95,16 +95,16 @@ class LoadJob:
 
     def _run_programs(self) -> list[Output]:
         load, places = self._load, self._lab.places
-        url = f"http://{load.ip}:{load.port}/"
+        ips = targets(load)
         try:
             for client, connections in self._dealt.items():
+                url = f"http://{ips[client]}:{load.port}/"
                 self._programs.start(
                     places[client], wrk.command(self._lab.scripts.report, url, connections, load.seconds)
                 )
             count = int(load.seconds / load.sample_every_s)
-            self._programs.start(
-                places[load.sampler], self._lab.scripts.sampler(load.ip, load.port, count, load.sample_every_s)
-            )
+            samples = self._lab.scripts.sampler(ips[load.sampler], load.port, count, load.sample_every_s)
+            self._programs.start(places[load.sampler], samples)
             return self._programs.finish(load.seconds + GRACE_S)
         finally:
             self._programs.end()
@@ -131,4 +131,4 @@ class LoadJob:
 
 def describe(found: Mapping[str, Wrk], load: Load) -> str:
     total = sum(one.connections for one in found.values())
-    return f"{total} connections to {load.ip}:{load.port} in {load.seconds} s, {load.concurrency} at a time"
+    return f"{total} connections to {load.ips[0]}:{load.port} in {load.seconds} s, {load.concurrency} at a time"
