@@ -37,7 +37,7 @@ class Played:
         return [f"{item['name']}: {item['detail']}" for item in self.result["expectations"] if not item["passed"]]
 
     def servers_in_turn(self) -> dict[str, list[str | None]]:
-        """Service → which of its servers answered, in turn. Of services with the same servers, all have the same list."""
+        """Service → which of its servers answered, in turn; services with the same servers have the same list."""
         pools = self.scenario.servers
         return {service: [r.server for r in self.requests if r.server in pool] for service, pool in pools.items()}
 
