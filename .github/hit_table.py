@@ -29,14 +29,20 @@ def rows(path: Path) -> Iterator[list[str]]:
     for result in results:
         yield [
             result["scenario"],
-            result["engine"],
-            result["backend"],
+            result["engine"] or "",  # null where a run broke before it was chosen
+            result["backend"] or "",
             result["verdict"],
-            ", ".join(f"{name}: {hit['client']} / {hit['server']}" for name, hit in result["hits"].items()),
+            ", ".join(
+                f"{name}: {known(hit['client'])} / {known(hit['server'])}" for name, hit in result["hits"].items()
+            ),
             f"{result['requests']['failed']} of {result['requests']['sent']}",
-            str(result["controller"]["packet_ins"]),
-            str(result["latency_ms"]["total"]["p50"]),
+            known(result["controller"]["packet_ins"]),
+            known(result["latency_ms"]["total"]["p50"]),
         ]
+
+
+def known(value: float | None) -> str:
+    return "?" if value is None else str(value)
 
 
 def row(cells: list[str] | tuple[str, ...]) -> str:

@@ -68,7 +68,7 @@ def _is_near_command(word: str) -> bool:
     cls=LabGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 every expectation held, 1 one failed, 2 wrong command line or scenario, "
-    "3 the lab broke or passed its time limit, 130 interrupted.",
+    "3 the lab broke, passed its time limit or left something behind, 130 interrupted, 141 nobody reads the output.",
 )
 @click.version_option(__version__, prog_name="balance-lab")
 def cli() -> None:
@@ -79,7 +79,7 @@ def _scenario_options(command: Any) -> Any:
     """Options that change a scenario, the same for every command that reads one."""
     for option in (
         click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change a key of the scenario."),
-        click.option("--mode", metavar="NAME", help="Who decides and who remembers: reactive."),
+        click.option("--mode", metavar="NAME", help="Who decides and who remembers: reactive, tracked."),
         click.option(
             "--policy", metavar="NAME", help="How a server is chosen: round_robin … or path/to/file.py:Class."
         ),

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from lab.driver import backends
+from lab.driver import backends, pox_supply
 from lab.driver.backends import registry
 from lab.driver.backends.port import fixed_port
 from lab.driver.errors import LabError, UsageError
@@ -64,6 +64,8 @@ def run_scenarios(
     chosen = _choose(backend)
     if junit is not None:
         _check_junit(junit)
+    if os.environ.get("POX_SOURCE") and any(scenario.engine != "osken" for scenario in scenarios):
+        pox_supply.find_pox()  # one that gives no POX is told before there is a run's folder
     threading.Thread(target=preload, daemon=True).start()
     results: list[Result] = []
     worst = 0

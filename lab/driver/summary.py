@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Final
 
 from rich.console import Console, Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +24,8 @@ MAX_CHECKS: Final = 12  # that held; those that failed are all shown
 def show(result: Result, folder: Path, stream: IO[str]) -> None:
     """Print the table of a finished run."""
     console = Console(file=stream, highlight=False, soft_wrap=False)
-    console.print(Padding(render(result, folder), (1, 0, 0, 0), expand=False))
+    console.print()
+    console.print(render(result, folder))
 
 
 def render(result: Result, folder: Path) -> Group:

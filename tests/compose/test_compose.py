@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -244,6 +245,29 @@ def test_the_tutorial_as_written_hits_both_servers(docker_engine: Any, tmp_path:
     result = run_scenario("stock_pox", "stock", tmp_path)
     assert result["requests"] == {"sent": 40, "ok": 40, "failed": 0}
     assert all(hits["server"] > 0 for hits in result["hits"].values())
+
+
+def test_a_checkout_that_others_cant_read_makes_a_controller_that_runs(docker_engine: Any, tmp_path: Path) -> None:
+    """As a clone under a umask of 077 is: in the image, another user reads it."""
+    for source in ("lab", "images/controller"):
+        shutil.copytree(images.ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "pox"))
+    (tmp_path / "images" / "controller" / "pox").mkdir()
+    subprocess.run(["chmod", "-R", "go=", str(tmp_path)], check=True)
+    tag = f"balance-lab/controller:test-closed-{os.getpid()}"
+    build = ["docker", "build", "--tag", tag, "--build-arg", "POX_CLONE=no", "--file", "images/controller/Dockerfile"]
+    try:
+        done = subprocess.run([*build, "."], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        look = [
+            *("docker", "run", "--rm", "--entrypoint", "sh", tag),
+            "-c",
+            "entrypoint health; python3 -m lab.engines.supervisor",
+        ]
+        said = subprocess.run(look, capture_output=True, text=True).stderr
+        assert "Connection refused" in said  # the health check ran, and nothing listens yet
+        assert "supervisor: LAB_TOKEN is not set" in said
+    finally:
+        subprocess.run(["docker", "image", "rm", "--force", tag], capture_output=True)
 
 
 @pytest.fixture

@@ -64,6 +64,13 @@ def test_a_socket_where_nothing_listens_is_an_engine_that_does_not_answer(
     assert "does not answer" in gap.what
 
 
+def test_an_address_where_nothing_listens_is_told_by_its_cause(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    gap = engine.missing_engine()
+    assert gap is not None
+    assert gap.what == "the Docker engine at tcp://127.0.0.1:1 does not answer (Connection refused)"
+
+
 def test_the_engine_of_the_chosen_context_is_asked(bare: Path, tmp_path: Path) -> None:
     folder = tmp_path / "config" / "contexts" / "meta" / hashlib.sha256(b"desktop").hexdigest()
     folder.mkdir(parents=True)

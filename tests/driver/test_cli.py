@@ -135,6 +135,16 @@ def test_a_lab_port_that_is_none_is_2_and_nothing_is_started(
     assert not (here / "runs").exists()
 
 
+def test_a_pox_source_that_is_none_is_2_and_leaves_no_folder(
+    here: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POX_SOURCE", "/nonexistent")
+    assert main(["good.yaml", "--engine", "pox"]) == 2
+    assert capsys.readouterr().err.startswith("POX_SOURCE=/nonexistent: no such folder")
+    assert not (here / "runs").exists()
+    assert main(["good.yaml"]) == 0  # os-ken has no use for it
+
+
 def test_a_tear_down_that_fails_is_3_whatever_the_verdict(
     here: Path, backend: FakeBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lab.driver.summary import render
+from lab.driver.summary import render, show
 from lab.record import Expectation, Result
 
 
@@ -37,6 +37,16 @@ def shown(result: Result, folder: Path = Path("runs/x")) -> str:
     console.print(render(result, folder))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+
+def test_no_line_of_words_is_padded(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    show(a_result(), tmp_path, stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == ""
+    assert [
+        line for line in lines if line.startswith(("passed", "packet-ins", " PASSED")) and line.endswith("  ")
+    ] == []
 
 
 def test_it_says_who_served_what_at_both_ends_and_how_fast() -> None:

@@ -66,7 +66,7 @@ def missing_engine() -> Missing | None:
         mend = "sudo usermod -aG docker $USER, then log in anew"
         return Missing(what=f"this user may not use the Docker engine ({where})", mend=mend)
     except Exception as error:  # the SDK raises classes of many libraries, and each means: it doesn't answer
-        return Missing(what=f"the Docker engine at {where} does not answer ({error})", mend=_start_command())
+        return Missing(what=f"the Docker engine at {where} does not answer ({_cause(error)})", mend=_start_command())
     return None
 
 
@@ -101,6 +101,13 @@ def _ping(where: str) -> None:
         answer.begin()
         if answer.status != 200:
             raise OSError(f"it answers {answer.status}")
+
+
+def _cause(error: BaseException) -> str:
+    """What is at the bottom of it; the libraries in between wrap it in their own words, each in a longer sentence."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _is_v2(command: str) -> bool:
