@@ -142,9 +142,12 @@ def _settings(mode: str) -> Settings:
         ServerSettings(name=name, ip=str(ipaddress.IPv4Address(host.ip))) for name, host in corpus.SERVERS.items()
     ]
     http = HealthSettings(kind=CheckKind.HTTP)
-    web = ServiceSettings(name="web", ip=corpus.SERVICE, servers=servers, policy="least_connections")
-    checked = ServiceSettings(name="checked", ip=corpus.SERVICE, port=8080, servers=servers, health=http)
-    dns = ServiceSettings(name="dns", ip=corpus.SERVICE, port=50, last_port=59, protocol="udp", servers=servers)
+    policy = "least_connections" if "least_connections" in MODES[mode] else MODES[mode][0]
+    web = ServiceSettings(name="web", ip=corpus.SERVICE, servers=servers, policy=policy)
+    checked = ServiceSettings(name="checked", ip=corpus.SERVICE, port=8080, servers=servers, policy=policy, health=http)
+    dns = ServiceSettings(
+        name="dns", ip=corpus.SERVICE, port=50, last_port=59, protocol="udp", servers=servers, policy=policy
+    )
     return Settings(services=[web, checked, dns], mode=mode, bound=BOUND, detail=True, on_server_down="rebalance")
 
 

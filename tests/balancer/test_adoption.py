@@ -8,6 +8,7 @@ from helpers.frames import ACK, FIN
 from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.balancer import ServerSettings
+from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.balancer.modes.tracked import RESUME_S, ZONE
 from lab.balancer.rules import COOKIE_KEPT, AddRule, AskRules, Cookie, DeleteRules, cookie_member
@@ -255,3 +256,16 @@ def test_no_more_than_a_bound_wait(make_rig: MakeRig, monkeypatch: pytest.Monkey
         rig.syn("h3", 40000 + n)
     rig.advance(3)
     assert [frames.fields(frame)["tcp_dst"] for frame in resets(rig, 0)] == [40007, 40008, 40009]
+
+
+def test_mac_that_was_adopted_is_asked_for_before_a_check_goes_straight_to_it(make_rig: MakeRig, mode: str) -> None:
+    """Else nobody has pinned it, and whoever uses it at another port is taken for the server that has moved."""
+    rig = make_rig(health=HealthSettings(kind=CheckKind.TCP), mode=mode)
+    h1 = rig.hosts["h1"]
+    h1.mute = True
+    rig.restart_controller()
+    h1.mute = False
+    rig.link_up("h1")
+    assert rig.up() == ["h1", "h2"]
+    rig.arrive(4, frames.echo((h1.mac, rig.hosts["h5"].mac), (h1.ip, rig.hosts["h5"].ip)))
+    assert rig.balancer._switch.port_of(h1.mac) == h1.port

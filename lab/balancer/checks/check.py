@@ -78,7 +78,7 @@ class Check:
 
     def begin(self, now: float) -> list[Command]:
         """The first packet of a new probe."""
-        if self.connects and self.member.mac and not self.health.misses:
+        if self.connects and self.neighbour.mac and not self.health.misses:
             return self.connect()
         self.neighbour.asked(now + self.health.settings.timeout)
         return [self._question(BROADCAST, FLOOD)]
