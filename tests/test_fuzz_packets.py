@@ -31,8 +31,9 @@ def fuzz(monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
         ("--inputs", "12000"),
         ("--target", "balancer", "--mode", "reactive", "--inputs", "6000"),
         ("--target", "balancer", "--mode", "tracked", "--inputs", "6000"),
+        ("--target", "balancer", "--mode", "proactive", "--inputs", "6000"),
     ],
-    ids=["parser", "reactive", "tracked"],
+    ids=["parser", "reactive", "tracked", "proactive"],
 )
 def test_damaged_packets_break_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Run, options: tuple[str, ...]) -> None:
     code = fuzz(monkeypatch, *options, "--seed", str(random.SystemRandom().randrange(1 << 32)))

@@ -89,6 +89,7 @@ class World:
 
     def __init__(self, mode: str) -> None:
         self.balancer = Balancer(_settings(mode), random.Random(1))
+        self._versions = (openflow.OF10, openflow.OF15 if mode == "proactive" else openflow.OF13)
         self._now = 0.0
         self._inputs = 0
         self._arriving: deque[bytes] = deque()
@@ -117,7 +118,7 @@ class World:
         for command in commands:
             if isinstance(command, Note):
                 continue
-            for version in (openflow.OF10, openflow.OF13):
+            for version in self._versions:
                 openflow.encode(command, version)
             if isinstance(command, AddRule) and command.notify:
                 self._cookies.append(command.cookie)
