@@ -29,6 +29,7 @@ class WireError(ValueError):
 class Host:
     name: str
     ip: str  # with prefix length: 10.0.0.1/8
+    ip6: str | None = None  # fd00::1/64, where a service has an IPv6 address
     mac: str
     switch: str = "s1"
 
@@ -116,6 +117,13 @@ class Service:
     protocol: str = "tcp"  # or udp
     policy: str = "round_robin"
     health: Health = Health()
+
+    @property
+    def said(self) -> str:
+        """Address and ports, as a person writes them."""
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        ports = str(self.port) if self.last_port is None else f"{self.port}-{self.last_port}"
+        return f"{host}:{ports}{' udp' if self.protocol == 'udp' else ''}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

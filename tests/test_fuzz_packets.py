@@ -42,7 +42,7 @@ def test_damaged_packets_break_nothing(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_inputs_reach_every_kind_of_packet_and_refusal() -> None:
     """Else a run without exceptions would say little."""
-    outcomes = fuzz_packets.fuzz("parser", "reactive", 5000, seed=1, jobs=1).outcomes
+    outcomes = fuzz_packets.fuzz("parser", "reactive", 12_000, seed=1, jobs=1).outcomes
     assert set(outcomes) >= {kind.name.lower() for kind in packets.Kind} | {"truncated", "malformed"}
     assert max(outcomes.values()) < 0.5 * sum(outcomes.values())
 

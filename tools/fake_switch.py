@@ -147,7 +147,7 @@ class FakeSwitch:
             return frame
         server = packet.ip_dst & 0xFF
         told = (mac_of(server), packet.ip_dst), (packet.eth_src, packet.ip_src)
-        answer = packets.arp(packets.ARP_REPLY, mac_of(server), packet.eth_src, *told)
+        answer = packets.neighbour(packets.ARP_REPLY, mac_of(server), packet.eth_src, *told)
         self._socket.sendall(self._packet_in(server, answer))
         self.probed.add(server)
         return b""

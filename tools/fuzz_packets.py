@@ -35,11 +35,12 @@ from helpers.mutations import mutated, other_client
 from helpers.tcp_server import TcpServer
 
 from lab.balancer import packets
-from lab.balancer.balancer import Balancer, ServerSettings, ServiceSettings, Settings
+from lab.balancer.balancer import Balancer
 from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.modes import MODES
 from lab.balancer.packets import Packet, PacketError
-from lab.balancer.rules import AddRule, Command, Note, SendPacket
+from lab.balancer.rules import AddRule, Command, Note, SendPacket, SetField
+from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 from lab.engines import openflow
 
 BOUND: Final = 1_000  # connections remembered
@@ -119,6 +120,8 @@ class World:
             if isinstance(command, Note):
                 continue
             for version in self._versions:
+                if version == openflow.OF10 and _sets_ipv6(command):
+                    continue
                 openflow.encode(command, version)
             if isinstance(command, AddRule) and command.notify:
                 self._cookies.append(command.cookie)
@@ -149,7 +152,17 @@ def _settings(mode: str) -> Settings:
     dns = ServiceSettings(
         name="dns", ip=corpus.SERVICE, port=50, last_port=59, protocol="udp", servers=servers, policy=policy
     )
-    return Settings(services=[web, checked, dns], mode=mode, bound=BOUND, detail=True, on_server_down="rebalance")
+    services = [web, checked, dns]
+    if mode != "proactive":  # which is for IPv4
+        at_six = [ServerSettings(name=n, ip=str(ipaddress.IPv6Address(h.ip6))) for n, h in corpus.SERVERS.items()]
+        services.append(ServiceSettings(name="six", ip=corpus.SERVICE6, servers=at_six, policy=policy))
+    return Settings(services=services, mode=mode, bound=BOUND, detail=True, on_server_down="rebalance")
+
+
+def _sets_ipv6(command: Command) -> bool:
+    """OpenFlow 1.0 can't."""
+    actions = command.actions if isinstance(command, AddRule | SendPacket) else ()
+    return any(isinstance(action, SetField) and action.name.startswith("ipv6_") for action in actions)
 
 
 @dataclass

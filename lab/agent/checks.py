@@ -62,6 +62,7 @@ def _check_addresses(network: wire.Network) -> None:
         if not 0 < switch.dpid < 2**64:
             raise Refusal(400, f"switch {switch.name}: dpid {switch.dpid} is not between 1 and 2^64 - 1")
     _unique("IP address", (host.ip.partition("/")[0] for host in network.hosts))
+    _unique("IPv6 address", (host.ip6.partition("/")[0].lower() for host in network.hosts if host.ip6))
     _unique("MAC address", (host.mac.lower() for host in network.hosts))
     _unique("dpid", (str(switch.dpid) for switch in network.switches))
 
@@ -73,6 +74,11 @@ def _check_ip(host: wire.Host) -> None:
         raise Refusal(400, f"host {host.name}: {host.ip!r} is no IPv4 address (like 10.0.0.1/8)") from None
     if "/" not in host.ip:
         raise Refusal(400, f"host {host.name}: {host.ip!r} lacks its prefix length (like {host.ip}/8)")
+    if host.ip6 is not None:
+        try:
+            ipaddress.IPv6Interface(host.ip6)
+        except ValueError:
+            raise Refusal(400, f"host {host.name}: {host.ip6!r} is no IPv6 address (like fd00::1/64)") from None
 
 
 def _check_links(network: wire.Network) -> None:

@@ -169,7 +169,7 @@ class Net:
         run(["ip", "-batch", "-"], stdin="\n".join(map(_commands, self._mininet.links)) + "\n")
         for host in self._network.hosts:
             with self.places[host.name].entered():
-                configure(f"{host.name}-eth0", host.ip)
+                configure(f"{host.name}-eth0", host.ip, host.ip6)
         self._mininet.start()
 
     def set_link(self, one: str, other: str, state: str) -> None:

@@ -8,7 +8,6 @@ monotonic time (s), and every method returns at once, with all that is to be sen
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ from lab.balancer.rules import (
     cookie_member,
     fixed_cookie,
 )
-from lab.balancer.settings import PROTOCOLS, ServerSettings, ServiceSettings, Settings
+from lab.balancer.settings import PROTOCOLS, ServerSettings, ServiceSettings, Settings, number_of
 from lab.balancer.statistics import Counters
 
 WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
@@ -176,7 +175,7 @@ class Balancer:
 
     def _learn(self, in_port: int, data: bytes, now: float) -> list[Command]:
         """A copy of an unknown source's frame; what claims to be a service, the switch itself has dropped."""
-        claimed = packets.arp_sender(data)
+        claimed = packets.claimed(data)
         if claimed in self._service_ips:
             self.counters.drops[Drop.SPOOF] += 1
         refused = self.checks.moved(int.from_bytes(data[6:12], "big"), in_port, now)
@@ -185,7 +184,7 @@ class Balancer:
     def _handle(self, packet: Packet, data: bytes, in_port: int, now: float) -> list[Command]:
         if packet.proto:
             return self._transport(packet, data, in_port, now)
-        if packet.kind is Kind.ARP:
+        if packet.kind in (Kind.ARP, Kind.NDP):
             return self._arp(packet, in_port, now)
         if packet.kind is Kind.ICMP and packet.ip_dst in self._service_ips:
             return _back(in_port, packets.echo_reply(data, packet))
@@ -216,7 +215,7 @@ class Balancer:
 
     def _decision(self, assignment: Assignment, packet: Packet, commands: Sequence[Command]) -> Note:
         """What was decided about a packet to a service, as a line for the log."""
-        client = f"{assignment.service.name}: {packets.address(packet.ip_src)}:{packet.src_port}"
+        client = f"{assignment.service.name}: {packets.host_and_port(packet.ip_src, packet.src_port)}"
         server = assignment.server_of(asking(assignment.service, packet))
         forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
         if server is None or not forwarded:
@@ -239,7 +238,9 @@ class Balancer:
             return []
         if packet.arp_op == ARP_REQUEST:
             asker = (packet.arp_mac, packet.ip_src)
-            return _back(in_port, packets.arp(ARP_REPLY, service.mac, packet.eth_src, (service.mac, service.ip), asker))
+            return _back(
+                in_port, packets.neighbour(ARP_REPLY, service.mac, packet.eth_src, (service.mac, service.ip), asker)
+            )
         return self.checks.arp_answer(packet, in_port, now)
 
     # what the checks find (`lab.balancer.checks.health_checks.Pools`)
@@ -288,7 +289,7 @@ def _build(settings: Settings, rng: random.Random, connections: Connections) -> 
     for number, wanted in enumerate(settings.services):
         members = [_member(wanted, next_id + i, server) for i, server in enumerate(wanted.servers)]
         next_id += len(members)
-        ip = _number(wanted.ip)
+        ip = number_of(wanted.ip)
         service = Service(
             name=wanted.name,
             ip=ip,
@@ -312,14 +313,10 @@ def _policy(settings: Settings, name: str, rng: random.Random) -> Policy:
 
 
 def _member(service: ServiceSettings, id_: int, server: ServerSettings) -> Member:
-    ip = _number(server.ip)
+    ip = number_of(server.ip)
     return Member(id=id_, name=server.name, ip=ip, weight=server.weight, health=Health(server.health or service.health))
 
 
 def _back(in_port: int, data: bytes | None) -> list[Command]:
     """An answer, out where the question came in."""
     return [] if data is None else [SendPacket(data=data, actions=(Output(IN_PORT),), in_port=in_port)]
-
-
-def _number(ip: str) -> int:
-    return int(ipaddress.IPv4Address(ip))

@@ -35,7 +35,7 @@ from lab.balancer.rules import (
 AGE_S: Final = 300
 BOUND: Final = 4096  # MACs; beyond, frames are still flooded, so nothing is lost but speed
 _GROUP_BIT: Final = 1 << 40  # of a MAC: broadcast or multicast
-_HEADER_BYTES: Final = 64  # of an unknown source's frame: its Ethernet header is all we read
+_HEADER_BYTES: Final = 80  # of an unknown source's frame: who sent it, and in whose name, up to NDP's target
 _LINK_LOCAL: Final = (0x0180C2000000, 0xFFFFFFFFFFF0)  # never forwarded (IEEE 802.1D, 7.12.6)
 _PRIORITY: Final = 10
 

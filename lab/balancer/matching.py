@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from lab.balancer.packets import ETH_IPV4, PROTO_TCP, PROTO_UDP
+from lab.balancer.packets import ETH_IPV4, ETH_IPV6, PROTO_TCP, PROTO_UDP, is_ipv6
 from lab.balancer.pool import Service
 from lab.balancer.rules import SetField
 
@@ -26,6 +26,16 @@ class Names(NamedTuple):
     destination: str
 
 
+class Family(NamedTuple):
+    """Of addresses, and the names of their fields."""
+
+    eth_type: int
+    source: str
+    destination: str
+
+
+IPV4: Final = Family(ETH_IPV4, "ip_src", "ip_dst")
+IPV6: Final = Family(ETH_IPV6, "ipv6_src", "ipv6_dst")
 PORT_NAMES: Final[Mapping[int, Names]] = {
     PROTO_TCP: Names("tcp_src", "tcp_dst"),
     PROTO_UDP: Names("udp_src", "udp_dst"),
@@ -33,16 +43,17 @@ PORT_NAMES: Final[Mapping[int, Names]] = {
 
 
 def eth_type_of(service: Service) -> int:
-    return ETH_IPV4
+    return _family(service.ip).eth_type
 
 
 def packets_of(service: Service, *, source: int | None = None, destination: int | None = None) -> Fields:
     """All packets of the service's protocol between these addresses."""
-    fields: Fields = {"eth_type": ETH_IPV4, "ip_proto": service.proto}
+    family = _family(service.ip)
+    fields: Fields = {"eth_type": family.eth_type, "ip_proto": service.proto}
     if source is not None:
-        fields["ip_src"] = source
+        fields[family.source] = source
     if destination is not None:
-        fields["ip_dst"] = destination
+        fields[family.destination] = destination
     return fields
 
 
@@ -67,9 +78,19 @@ def blocks(service: Service) -> list[Ports]:
     return found
 
 
+def to_address(address: int) -> Fields:
+    """All packets to an address."""
+    family = _family(address)
+    return {"eth_type": family.eth_type, family.destination: address}
+
+
 def set_source(address: int) -> SetField:
-    return SetField("ip_src", address)
+    return SetField(_family(address).source, address)
 
 
 def set_destination(address: int) -> SetField:
-    return SetField("ip_dst", address)
+    return SetField(_family(address).destination, address)
+
+
+def _family(address: int) -> Family:
+    return IPV6 if is_ipv6(address) else IPV4

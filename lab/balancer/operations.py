@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.balancer.administration import Admin, Order, after
 from lab.balancer.assignment import Assignment
+from lab.balancer.packet import address, is_ipv6
 from lab.balancer.policies import WEIGHTED, heeds_weights
 from lab.balancer.pool import Directory, Member, Service
 from lab.balancer.rules import Command, Note
@@ -131,7 +132,7 @@ class Operations:
     # what there is
 
     def describe(self) -> dict[str, Any]:
-        """{"services": {name: {"ip", "port", "policy", "servers": {name: server}}}}."""
+        """{"services": {name: {"ip", "port", "last_port", "protocol", "policy", "servers": {name: server}}}}."""
         return {"services": {a.service.name: _service(a.service) for a in self._roster.assignments}}
 
     def describe_server(self, service: str, server: str) -> dict[str, Any]:
@@ -155,7 +156,9 @@ class Operations:
 
     def _check_new(self, service: Service, server: ServerSettings) -> None:
         """Raises ValueError unless the server may join."""
-        ip = int(ipaddress.IPv4Address(server.ip))
+        ip = int(ipaddress.ip_address(server.ip))
+        if is_ipv6(ip) != is_ipv6(service.ip):
+            raise Conflict(f"{server.ip} and the service's {address(service.ip)} are not of one IP version")
         for member in service.members:
             if member.name == server.name or member.ip == ip:
                 raise Conflict(f"{_what(member)} is in the pool of {service.name!r} already")
@@ -215,7 +218,7 @@ def _note(assignment: Assignment, member: Member, what: str) -> Note:
 
 
 def _what(member: Member) -> str:
-    return f"{member.name} ({ipaddress.IPv4Address(member.ip)})"
+    return f"{member.name} ({address(member.ip)})"
 
 
 def _left(service: Service, member: Member) -> str:
@@ -225,13 +228,19 @@ def _left(service: Service, member: Member) -> str:
 
 def _service(service: Service) -> dict[str, Any]:
     servers = {member.name: _server(service, member) for member in service.members}
-    ip = str(ipaddress.IPv4Address(service.ip))
-    return {"ip": ip, "port": service.port, "policy": service.policy, "servers": servers}
+    return {
+        "ip": address(service.ip),
+        "port": service.port,
+        "last_port": service.last_port,
+        "protocol": "udp" if service.udp else "tcp",
+        "policy": service.policy,
+        "servers": servers,
+    }
 
 
 def _server(service: Service, member: Member) -> dict[str, Any]:
     return {
-        "ip": str(ipaddress.IPv4Address(member.ip)),
+        "ip": address(member.ip),
         "weight": member.weight,
         "state": member.health.state.value,
         "admin": member.admin.value,

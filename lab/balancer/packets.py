@@ -1,33 +1,77 @@
 """Packets as the balancer needs them: read from raw bytes by struct, and the few it sends itself, built.
 
 Rule: `parse` never reads past the buffer and raises nothing but PacketError, whose `drop` names and counts the reason.
-What the balancer has no use for (VLAN tags, fragments, IPv6, other protocols) is said by the `kind` of the Packet that
-`parse` returns; such packets are switched normally. Addresses and MACs are integers.
+What the balancer has no use for (VLAN tags, fragments, other protocols) is said by the `kind` of the Packet that
+`parse` returns; such packets are switched normally. IPv6 is in `ipv6`, the vocabulary in `packet`.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
-ETH_IPV4: Final = 0x0800
-ETH_ARP: Final = 0x0806
-ETH_VLANS: Final = (0x8100, 0x88A8)
-PROTO_ICMP: Final = 1
-PROTO_TCP: Final = 6
-PROTO_UDP: Final = 17
+from lab.balancer import ipv6
+from lab.balancer.packet import (
+    ACK,
+    ARP_REPLY,
+    ARP_REQUEST,
+    BROADCAST,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_VLANS,
+    FIN,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    PROTO_UDP,
+    PSH,
+    RST,
+    SYN,
+    Drop,
+    Kind,
+    Packet,
+    PacketError,
+    address,
+    checksum,
+    host_and_port,
+    is_ipv6,
+    mac_text,
+)
 
-FIN: Final = 0x01
-SYN: Final = 0x02
-RST: Final = 0x04
-PSH: Final = 0x08
-ACK: Final = 0x10
-
-ARP_REQUEST: Final = 1
-ARP_REPLY: Final = 2
-BROADCAST: Final = 0xFFFFFFFFFFFF
+__all__ = [
+    "ACK",
+    "ARP_REPLY",
+    "ARP_REQUEST",
+    "BROADCAST",
+    "ETH_ARP",
+    "ETH_IPV4",
+    "ETH_IPV6",
+    "FIN",
+    "PROTO_ICMP",
+    "PROTO_TCP",
+    "PROTO_UDP",
+    "PSH",
+    "RST",
+    "SYN",
+    "Drop",
+    "Kind",
+    "Packet",
+    "PacketError",
+    "address",
+    "checksum",
+    "claimed",
+    "echo_reply",
+    "host_and_port",
+    "is_ipv6",
+    "mac_text",
+    "neighbour",
+    "nudge",
+    "parse",
+    "reset",
+    "source_mac",
+    "tcp",
+]
 
 _ETHERNET: Final = struct.Struct("!6s6sH")
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
@@ -38,62 +82,6 @@ _ARP_ETHERNET_IPV4: Final = (1, ETH_IPV4, 6, 4)
 _MORE_FRAGMENTS_OR_OFFSET: Final = 0x3FFF
 
 
-class Drop(str, Enum):
-    """Why a packet was refused: each has a counter."""
-
-    TRUNCATED = "truncated"  # shorter than its headers say
-    MALFORMED = "malformed"  # headers that contradict themselves
-    FRAGMENT = "fragment"  # to a service: an IP fragment has no ports to go by
-    NO_SERVER = "no_server"  # a new connection while no server is up
-    NO_CONNECTION = "no_connection"  # not a SYN, and no connection is known for it
-    NOT_SERVED = "not_served"  # to a service address, but no service's port
-    UNEXPECTED_ARP = "unexpected_arp"  # an ARP reply to the balancer that nobody asked for
-    SPOOF = "spoof"  # in the name of a service, or of a server that is known to be elsewhere
-    LATE = "late"  # a server's answer to a health check that is over
-    VLAN = "vlan"  # tagged, to a service: switched as it is, never balanced
-    MACS_FULL = "macs_full"  # the learning table's bound is reached
-
-
-class PacketError(Exception):
-    """A packet that can't be read; `drop` says why."""
-
-    def __init__(self, drop: Drop) -> None:
-        super().__init__(drop.value)
-        self.drop = drop
-
-
-class Kind(Enum):
-    ARP = 1
-    TCP = 2
-    ICMP = 3
-    FRAGMENT = 4
-    OTHER = 5
-    VLAN = 6
-    UDP = 7
-
-
-@dataclass(slots=True)
-class Packet:
-    """One parsed packet. Fields its kind doesn't have are 0; `payload` is where the data of TCP, UDP or ICMP
-    begins."""
-
-    kind: Kind
-    eth_src: int = 0
-    eth_dst: int = 0
-    ip_src: int = 0  # ARP: sender's address
-    ip_dst: int = 0  # ARP: target's address
-    arp_op: int = 0
-    arp_mac: int = 0  # ARP: sender's MAC
-    proto: int = 0  # TCP and UDP: the protocol's number
-    src_port: int = 0
-    dst_port: int = 0
-    flags: int = 0
-    seq: int = 0
-    ack: int = 0
-    payload: int = 0  # offset into data, bytes
-    end: int = 0  # offset behind the IP packet, bytes (frames may be padded)
-
-
 def source_mac(data: bytes) -> int:
     """The sender's MAC of any frame. Raises PacketError when it is too short to have one."""
     if len(data) < _ETHERNET.size:
@@ -101,10 +89,11 @@ def source_mac(data: bytes) -> int:
     return int.from_bytes(data[6:12], "big")
 
 
-def arp_sender(data: bytes) -> int | None:
-    """The address in whose name an ARP frame speaks; None for any other frame, also one cut too short to tell."""
+def claimed(data: bytes) -> int | None:
+    """The address in whose name a frame of ARP, or an advertisement of NDP, speaks; None for any other frame, also one
+    cut too short to tell."""
     if len(data) < _ETHERNET.size + _ARP.size or int.from_bytes(data[12:14], "big") != ETH_ARP:
-        return None
+        return ipv6.claimed(data)
     return int.from_bytes(data[28:32], "big")
 
 
@@ -118,6 +107,8 @@ def parse(data: bytes) -> Packet:
         _parse_ipv4(data, packet)
     elif eth_type == ETH_ARP:
         _parse_arp(data, packet)
+    elif eth_type == ETH_IPV6:
+        _parse_ipv6(data, packet)
     elif eth_type in ETH_VLANS:
         packet.kind = Kind.VLAN
     return packet
@@ -158,6 +149,21 @@ def _parse_ipv4(data: bytes, packet: Packet) -> None:
         packet.payload = start + header
 
 
+def _parse_ipv6(data: bytes, packet: Packet) -> None:
+    found = ipv6.read(data, packet)
+    if found is None:
+        return
+    proto, start = found
+    if proto == PROTO_ICMPV6:
+        ipv6.read_icmp(data, packet, start)
+    elif proto in (PROTO_TCP, PROTO_UDP) and not (is_ipv6(packet.ip_src) and is_ipv6(packet.ip_dst)):
+        raise PacketError(Drop.MALFORMED)  # the unspecified address, or a deprecated one
+    elif proto == PROTO_TCP:
+        _parse_tcp(data, packet, start)
+    elif proto == PROTO_UDP:
+        _parse_udp(data, packet, start)
+
+
 def _parse_tcp(data: bytes, packet: Packet, start: int) -> None:
     if packet.end < start + _TCP.size:
         raise PacketError(Drop.TRUNCATED)
@@ -178,8 +184,10 @@ def _parse_udp(data: bytes, packet: Packet, start: int) -> None:
     packet.kind, packet.proto, packet.payload = Kind.UDP, PROTO_UDP, start + _UDP.size
 
 
-def arp(op: int, eth_src: int, eth_dst: int, sender: tuple[int, int], target: tuple[int, int]) -> bytes:
-    """An ARP frame; `sender` and `target` are (MAC, address)."""
+def neighbour(op: int, eth_src: int, eth_dst: int, sender: tuple[int, int], target: tuple[int, int]) -> bytes:
+    """An ARP frame, or for IPv6 addresses NDP's; `sender` and `target` are (MAC, address)."""
+    if is_ipv6(sender[1]):
+        return ipv6.neighbour(op, eth_src, eth_dst, sender, target)
     body = _ARP.pack(*_ARP_ETHERNET_IPV4, op, _mac(sender[0]), _ip(sender[1]), _mac(target[0]), _ip(target[1]))
     return _ETHERNET.pack(_mac(eth_dst), _mac(eth_src), ETH_ARP) + body
 
@@ -218,18 +226,26 @@ def tcp(
 ) -> bytes:
     """A TCP frame without options; `macs`, `ips`, `ports` are (from, to)."""
     segment = _TCP.pack(*ports, seq, ack, 5 << 4, flags, window, 0, 0) + data
-    pseudo = struct.pack("!IIBBH", *ips, 0, PROTO_TCP, len(segment))
+    six = is_ipv6(ips[0])
+    pseudo = (
+        ipv6.pseudo_header(*ips, PROTO_TCP, len(segment))
+        if six
+        else struct.pack("!IIBBH", *ips, 0, PROTO_TCP, len(segment))
+    )
     segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
-    return _ipv4(macs, ips, PROTO_TCP, segment)
+    return ipv6.packet(macs, ips, PROTO_TCP, segment) if six else _ipv4(macs, ips, PROTO_TCP, segment)
 
 
 def echo_reply(data: bytes, packet: Packet) -> bytes | None:
     """The answer to an ICMP echo request; None when `packet` isn't one."""
     message = data[packet.payload : packet.end]
+    macs, ips = (packet.eth_dst, packet.eth_src), (packet.ip_dst, packet.ip_src)
+    if is_ipv6(packet.ip_dst):
+        echo = message[:2] == bytes((ipv6.ECHO_REQUEST, 0))
+        return ipv6.icmp(macs, ips, bytes((ipv6.ECHO_REPLY, 0)) + message[2:]) if echo else None
     if len(message) < 8 or message[:2] != b"\x08\x00":
         return None
     body = b"\x00\x00\x00\x00" + message[4:]
-    macs, ips = (packet.eth_dst, packet.eth_src), (packet.ip_dst, packet.ip_src)
     return _ipv4(macs, ips, PROTO_ICMP, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
 
 
@@ -238,24 +254,6 @@ def _ipv4(macs: tuple[int, int], ips: tuple[int, int], proto: int, body: bytes) 
     header = _IPV4.pack(0x45, 0, 20 + len(body), 0, 0x4000, 64, proto, 0, *ips)
     header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
     return _ETHERNET.pack(_mac(macs[1]), _mac(macs[0]), ETH_IPV4) + header + body
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\x00"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def address(ip: int) -> str:
-    return ".".join(str(byte) for byte in _ip(ip))
-
-
-def mac_text(mac: int) -> str:
-    return _mac(mac).hex(":")
 
 
 def _mac(value: int) -> bytes:

@@ -5,13 +5,14 @@ Rule: a member is in one pool of one service, and its `id` (1 to 4095, unique in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from lab.balancer.administration import Admin
 from lab.balancer.health import RAMP_FULL, Health, State
-from lab.balancer.packets import PROTO_TCP, PROTO_UDP
+from lab.balancer.packet import PROTO_TCP, PROTO_UDP, is_ipv6
 
 T = TypeVar("T")
 
@@ -93,8 +94,11 @@ class Service:
 
 
 def service_mac(ip: int) -> int:
-    """A locally administered MAC of the service's own (02:01 and its address): no dpid's and no default host's."""
-    return 0x0201 << 32 | ip
+    """A locally administered MAC of the service's own: no dpid's and no default host's. 02:01 and its address, or 02:06
+    and a digest of its IPv6 address."""
+    if not is_ipv6(ip):
+        return 0x0201 << 32 | ip
+    return 0x0206 << 32 | int.from_bytes(hashlib.blake2b(ip.to_bytes(16, "big"), digest_size=4).digest(), "big")
 
 
 class Directory(Generic[T]):

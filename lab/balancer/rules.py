@@ -60,7 +60,8 @@ COOKIE_KIND_MASK: Final = 0xF << COOKIE_KIND_SHIFT
 COOKIE_MEMBER_MASK: Final = 0xFFFF << COOKIE_MEMBER_SHIFT  # kind and member
 
 # Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
-# tcp_dst, tcp_flags, udp_src, udp_dst, arp_op, arp_spa, arp_tpa, ct_state, vlan_tci (0: no tag; IN_VLAN: any tag).
+# tcp_dst, tcp_flags, udp_src, udp_dst, arp_op, arp_spa, arp_tpa, ipv6_src, ipv6_dst, icmpv6_type, icmpv6_code,
+# nd_target, ct_state, vlan_tci (0: no tag; IN_VLAN: any tag).
 IN_VLAN: Final = (0x1000, 0x1000)  # vlan_tci of every tagged packet; other fields are those behind the tag
 Match = Mapping[str, "int | tuple[int, int]"]
 Senders = Mapping[int, "tuple[int, int, int]"]  # by a found rule's cookie: source address, source and destination port

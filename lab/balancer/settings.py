@@ -15,7 +15,7 @@ from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.modes import MODES, check_policy
 from lab.balancer.operations import MAX_MEMBERS
-from lab.balancer.packets import PROTO_TCP, PROTO_UDP
+from lab.balancer.packet import PROTO_TCP, PROTO_UDP, is_ipv6
 from lab.balancer.policies import POLICIES, WEIGHTED, heeds_weights
 from lab.balancer.policies.plugin import Plugin
 from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
@@ -93,6 +93,8 @@ class Settings:
             raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
         if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS} servers in all")
+        if self.mode == "proactive" and any(":" in service.ip for service in self.services):
+            raise ValueError("mode proactive is for IPv4 services; use mode reactive or tracked")
         _check_answers_apart(self.services)
 
 
@@ -119,8 +121,21 @@ def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
     if slow and not heeds_weights(service.policy):
         text = f"policy {service.policy} heeds no weights, so no share can grow: set no slow start"
         raise ValueError(f"service {service.name!r}: {text}, or use {', '.join(WEIGHTED)}")
-    for ip in (service.ip, *ips):
-        ipaddress.IPv4Address(ip)  # AddressValueError, a ValueError, says what is wrong
+    _check_families(service)
+
+
+def _check_families(service: ServiceSettings) -> None:
+    numbers = [number_of(ip) for ip in (service.ip, *(server.ip for server in service.servers))]
+    if len({is_ipv6(number) for number in numbers}) > 1:
+        raise ValueError(f"service {service.name!r}: its address and its servers' must be of one IP version")
+
+
+def number_of(ip: str) -> int:
+    """An address as a number. Raises ValueError: it is none, or one that no host has."""
+    address = ipaddress.ip_address(ip)
+    if address.version == 6 and not is_ipv6(int(address)):
+        raise ValueError(f"{ip} is no address that a host has")
+    return int(address)
 
 
 def _check_ports(service: ServiceSettings) -> None:

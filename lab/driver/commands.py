@@ -256,7 +256,8 @@ def _how_to_use(name: str, plan: Plan) -> str:
     service = next(iter(plan.scenario.controller().services))
     client = plan.scenario.network().hosts[-1].name
     port = "" if service.port == 80 else f":{service.port}"
-    ask = f"curl -s http://{service.ip}{port}/"
+    host = f"[{service.ip}]" if ":" in service.ip else service.ip
+    ask = f"curl -s http://{host}{port}/"
     if service.protocol == "udp":
         ask = f"bash -c 'exec 3<>/dev/udp/{service.ip}/{service.port}; echo >&3; head -n 1 <&3'"
     return (

@@ -31,7 +31,7 @@ def make_plan(scenario: Scenario, backend: tuple[Backend, str], *, keep: bool = 
     chosen, why = backend
     if gaps := chosen.missing():
         raise LabError(f"the {chosen.name} backend can't run here: " + "; ".join(f"{g.what}: {g.mend}" for g in gaps))
-    engine, engine_why, pox = _choose_engine(scenario.engine)
+    engine, engine_why, pox = _choose_engine(scenario)
     return Plan(
         scenario=scenario,
         backend=chosen,
@@ -44,9 +44,12 @@ def make_plan(scenario: Scenario, backend: tuple[Backend, str], *, keep: bool = 
     )
 
 
-def _choose_engine(asked: str) -> tuple[str, str, Path | None]:
+def _choose_engine(scenario: Scenario) -> tuple[str, str, Path | None]:
+    asked = scenario.engine
     if asked == "osken":
         return asked, "asked for", None
+    if asked == "auto" and scenario.is_ipv6:
+        return "osken", "a service has an IPv6 address, which POX's OpenFlow 1.0 can't rewrite", None
     found = pox_supply.find_pox(explicit=asked != "auto")
     if asked == "auto":
         return "pox" if found.path else "osken", found.why, found.path

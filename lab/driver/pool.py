@@ -39,8 +39,9 @@ def show_pool(where: Where) -> int:
 
 def change_pool(where: Where, server: str, action: str, *, ip: str | None = None, weight: int | None = None) -> int:
     def change(agent: Agent) -> dict[str, Any]:
-        service = _service(where, agent.pools()["services"])
-        address = (ip or _address(agent, server)) if action == "add" else ""
+        pools = agent.pools()["services"]
+        service = _service(where, pools)
+        address = (ip or _address(agent, server, pools[service]["ip"])) if action == "add" else ""
         return agent.pool(service, server, action, ip=address, weight=weight)
 
     now = _ask(where, change)
@@ -75,9 +76,10 @@ def _service(where: Where, pools: Mapping[str, Any]) -> str:
     return where.service
 
 
-def _address(agent: Agent, host: str) -> str:
-    """A host's address in the lab's network."""
-    addresses = {h["name"]: h["ip"].partition("/")[0] for h in agent.network()["hosts"]}
+def _address(agent: Agent, host: str, like: str) -> str:
+    """A host's address in the lab's network, of the IP version that `like` is of."""
+    key = "ip6" if ":" in like else "ip"
+    addresses = {h["name"]: h[key].partition("/")[0] for h in agent.network()["hosts"] if h.get(key)}
     if host not in addresses:
         raise UsageError(f"no host is called {quote(host)}{alternatives(host, addresses)} (or give its address: --ip)")
     return str(addresses[host])
@@ -124,9 +126,17 @@ def _show_tables(pools: Mapping[str, Any], stream: IO[str]) -> None:
         for server, now in pool["servers"].items():
             counts = ("-" if now[key] is None else str(now[key]) for key in ("weight", "live", "hits"))
             table.add_row(server, now["ip"], now["state"], _wanted(now), *counts)
-        title = f"{name}  {pool['ip']}:{pool['port']}  {pool['policy']}"
+        title = f"{name}  {_address_of(pool)}  {pool['policy']}"
         console.print(f"{chr(10) if index else ''}{title}", markup=False, style="bold")
         console.print(table if pool["servers"] else "no servers")
+
+
+def _address_of(pool: Mapping[str, Any]) -> str:
+    """A service's address and ports, as a person writes them."""
+    host, first, last = pool["ip"], pool["port"], pool.get("last_port", pool["port"])
+    ports = str(first) if last == first else f"{first}-{last}"
+    udp = " udp" if pool.get("protocol") == "udp" else ""
+    return f"{f'[{host}]' if ':' in host else host}:{ports}{udp}"
 
 
 def _wanted(now: Mapping[str, Any]) -> str:

@@ -76,6 +76,11 @@ class Scenario:
         return self.model.controller.engine
 
     @property
+    def is_ipv6(self) -> bool:
+        """A service has an IPv6 address."""
+        return any(service.is_ipv6 for service in self.model.services.values())
+
+    @property
     def mode(self) -> str:
         return self.model.controller.mode
 
@@ -155,7 +160,7 @@ class Scenario:
     def _hosts(self) -> dict[str, dict[str, Any]]:
         hosts = self.model.topology.hosts
         assert isinstance(hosts, dict)
-        return {name: {"ip": h.ip, "mac": h.mac, "switch": h.switch} for name, h in hosts.items() if h}
+        return {name: {"ip": h.ip, "ip6": h.ip6, "mac": h.mac, "switch": h.switch} for name, h in hosts.items() if h}
 
     def _balancing_dpid(self) -> int | None:
         topology = self.model.topology
@@ -169,7 +174,7 @@ class Scenario:
         return tuple(
             wire.Server(
                 name=name,
-                ip=hosts[name]["ip"].partition("/")[0],
+                ip=hosts[name]["ip6" if self.model.services[service].is_ipv6 else "ip"].partition("/")[0],
                 weight=server.weight,
                 health=wire.Health(**server.health.model_dump()) if server.health else None,
             )

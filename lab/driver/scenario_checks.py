@@ -23,6 +23,7 @@ from lab.driver.scenario_service_checks import (
     check_answers,
     check_delays,
     check_health,
+    check_ipv6,
     check_servers,
     check_service_addresses,
     check_service_ports,
@@ -124,9 +125,10 @@ def _check_path(plan: Plan, client: str, service: str, branch: Mapping[str, str]
             f"{plan.model.topology.balancer} to {branch[near]}: replies would not cross the balancer"
         )
         yield Finding(at, text, "same-port")
-    address, network = plan.model.services[service].ip, _network(plan, client)
-    if not _inside(address, network):
-        text = f"{quote(client)} ({plan.hosts[client].ip}) is not in one subnet with service {service} ({address})"
+    address = plan.model.services[service].ip
+    if not _inside(address, _network(plan, client, address)):
+        mine = plan.address(client, address)
+        text = f"{quote(client)} ({mine}) is not in one subnet with service {service} ({address})"
         yield Finding(at, f"{text}: there is no router here", "subnet")
 
 
@@ -141,26 +143,32 @@ def check_server_subnets(plan: Plan) -> Iterator[Finding]:
 
 
 def _check_server_subnet(plan: Plan, service: str, server: str, clients: list[str]) -> Iterator[Finding]:
-    network, at = _network(plan, server), ("topology", "hosts", server, "ip")
-    me = f"{quote(server)} ({plan.hosts[server].ip}) is not in one subnet with"
-    if not _inside(plan.model.services[service].ip, network):
-        text = f"{me} its service ({plan.model.services[service].ip}): there is no router here"
-        yield Finding(at, text, "subnet")
+    vip = plan.model.services[service].ip
+    network, at = _network(plan, server, vip), ("topology", "hosts", server, "ip6" if ":" in vip else "ip")
+    me = f"{quote(server)} ({plan.address(server, vip)}) is not in one subnet with"
+    if not _inside(vip, network):
+        yield Finding(at, f"{me} its service ({vip}): there is no router here", "subnet")
         return
-    near = [name for name in clients if _inside(plan.model.services[service].ip, _network(plan, name))]
-    far = next((name for name in near if not _inside(plan.hosts[name].ip.partition("/")[0], network)), None)
+    near = [name for name in clients if _inside(vip, _network(plan, name, vip))]
+    far = next((name for name in near if not _inside(plan.address(name, vip).partition("/")[0], network)), None)
     if far:
-        text = f"{me} client {quote(far)} ({plan.hosts[far].ip}): there is no router here"
+        text = f"{me} client {quote(far)} ({plan.address(far, vip)}): there is no router here"
         yield Finding(at, text, "subnet")
 
 
-def _network(plan: Plan, host: str) -> ipaddress.IPv4Network:
-    return ipaddress.IPv4Interface(plan.hosts[host].ip).network
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def _inside(address: str, network: ipaddress.IPv4Network) -> bool:
-    ends = (network.network_address, network.broadcast_address)
-    return ipaddress.IPv4Address(address) in network and ipaddress.IPv4Address(address) not in ends
+def _network(plan: Plan, host: str, like: str) -> Network:
+    """A host's network, of the IP version that `like` is of."""
+    return ipaddress.ip_interface(plan.address(host, like)).network
+
+
+def _inside(address: str, network: Network) -> bool:
+    """A host's address of the network: IPv4 has two that are none."""
+    found = ipaddress.ip_address(address)
+    ends = (network.network_address, network.broadcast_address) if network.version == 4 else ()
+    return found in network and found not in ends
 
 
 def check_expect(plan: Plan) -> Iterator[Finding]:
@@ -241,7 +249,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (_topology(topology.check_hosts), (*HOSTS, *SWITCHES)),
     (_topology(topology.check_balancer), ("topology.balancer", *SWITCHES)),
     (check_service_addresses, HOSTS),
-    (check_service_ports, (*HOSTS, *PORTS)),
+    (check_service_ports, (*HOSTS, *PORTS, "services.*.ip")),
     (check_servers, HOSTS),
     (check_delays, ("servers.kind",)),
     (check_answers, (*POOLS, *PORTS)),
@@ -252,6 +260,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (  # a check, and the
     (check_weights, ("controller.engine", "services")),
     (check_hash_table, ("controller.hash_table_size",)),
     (check_stock, ("controller.engine",)),
+    (check_ipv6, ("controller.engine", "controller.mode", "services", "services.*")),
     (check_load, (*HOSTS, "services", "services.*", "load", "load.clients", "steps")),
     (check_one_thing, ("steps.*", "steps.*.load.during.*")),
     (check_steps, (*HOSTS, *POOLS, *LINKS)),

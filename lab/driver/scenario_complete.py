@@ -18,7 +18,7 @@ AnyStep = TypeVar("AnyStep", bound=Action)
 def complete(given: ScenarioModel) -> ScenarioModel:
     services = {name: _service(service) for name, service in given.services.items()}
     first = next(iter(services))
-    network = topology.complete(given.topology)
+    network = topology.complete(given.topology, ipv6=any(service.is_ipv6 for service in services.values()))
     steps = [_step(step, first, _bystander(network, services)) for step in given.steps]
     model = given.model_copy(
         update={

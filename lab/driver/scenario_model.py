@@ -13,8 +13,8 @@ from pydantic import Field, Tag
 from lab.driver.scenario_steps import Expect, Load, Step
 from lab.driver.scenario_types import (
     HostIp,
+    HostIp6,
     HttpPath,
-    Ip,
     Mac,
     Model,
     Name,
@@ -24,6 +24,7 @@ from lab.driver.scenario_types import (
     Port,
     ScenarioName,
     Seconds,
+    ServiceIp,
     either,
 )
 
@@ -45,6 +46,7 @@ HEEDLESS: Final = ("round_robin",)  # of weights
 
 class Host(Model):
     ip: HostIp | None = Field(None, description="With prefix length; default 10.0.0.N/8.")
+    ip6: HostIp6 | None = Field(None, description="Default fd00::N/64 if a service is IPv6, else none.")
     mac: Mac | None = Field(None, description="Default 02:00 and the four bytes of the IP address.")
     switch: Name | None = Field(None, description="Where the host hangs; default: the first switch, or in turn.")
 
@@ -121,7 +123,7 @@ Servers = Annotated[
 class Service(Model):
     """What the balancer answers for: one address and port, or a range of ports, and the pool behind it."""
 
-    ip: Ip = "10.0.1.1"
+    ip: ServiceIp = Field("10.0.1.1", description="IPv4 or IPv6; IPv6 needs engine osken.")
     port: Port = Field(80, description="Or a range, as in 8000-8010; a server is called at the port that was asked.")
     protocol: Annotated[str, OneOf("protocol", ("tcp", "udp"))] = Field("tcp", description="tcp: HTTP; udp: datagrams.")
     servers: Servers = Field(["h1", "h2"], description="Hosts; or a mapping of host to weight, delay_ms, health.")
@@ -139,6 +141,10 @@ class Service(Model):
     def last_port(self) -> int | None:
         """Of a range; None: there is one port."""
         return self.ports[-1] if len(self.ports) > 1 else None
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.ip
 
     def meets(self, other: Service) -> bool:
         """Whether both have some port of one protocol."""
@@ -169,7 +175,7 @@ class Connections(Model):
 
 class Controller(Model):
     engine: Annotated[str, OneOf("engine", ENGINES)] = Field(
-        "auto", description="auto: pox where it can be had, else osken."
+        "auto", description="auto: pox where it can be had, else osken; osken if a service is IPv6."
     )
     mode: Annotated[str, OneOf("mode", MODES)] = "reactive"
     stateful: bool = Field(

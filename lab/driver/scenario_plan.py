@@ -58,6 +58,10 @@ class Plan:
     def all_servers(self) -> list[str]:
         return list(dict.fromkeys(name for service in self.servers for name in self.members(service)))
 
+    def address(self, host: str, like: str) -> str:
+        """A host's address, with its prefix length, of the IP version that `like` is of; empty: it has none."""
+        return (self.hosts[host].ip6 or "") if ":" in like else self.hosts[host].ip
+
     def members(self, service: str) -> list[str]:
         """The servers that a service has, or is given by a step."""
         added = [step.pool.server for _, step in self.actions if step.pool and _adds_to(service, step.pool)]

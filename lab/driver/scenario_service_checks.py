@@ -17,7 +17,7 @@ MAX_DATAGRAM: Final = 1_400  # bytes of an answer over UDP, as the agent has it
 
 def check_service_addresses(plan: Plan) -> Iterator[Finding]:
     """A service's address is no host's."""
-    owners = {host.ip.partition("/")[0]: name for name, host in plan.hosts.items()}
+    owners = {ip.partition("/")[0]: name for name, host in plan.hosts.items() for ip in (host.ip, host.ip6) if ip}
     for name, service in plan.model.services.items():
         if service.ip in owners:
             text = f"{service.ip} is the address of host {owners[service.ip]}: a service needs its own"
@@ -69,11 +69,12 @@ def check_delays(plan: Plan) -> Iterator[Finding]:
 
 
 def check_answers(plan: Plan) -> Iterator[Finding]:
-    """Answers of one server's port must belong to one service: there is nothing else to tell them by."""
+    """Answers of one server's address and port must belong to one service: there is nothing else to tell them by."""
     for name, service in plan.model.services.items():
         for first, earlier in _before(plan, name):
             shared = [server for server in plan.servers[name] if server in plan.servers[first]]
-            for server in shared if earlier.meets(service) else []:
+            same = earlier.meets(service) and earlier.is_ipv6 == service.is_ipv6
+            for server in shared if same else []:
                 text = f"{quote(server)} serves {earlier.said} for {quote(first)} already: give one another port"
                 yield Finding(("services", name, "servers"), text, "shared-server")
 
@@ -97,6 +98,23 @@ def check_udp(plan: Plan) -> Iterator[Finding]:
         if action.flood and action.flood.service in udp:
             text = f"a flood is of TCP SYNs, and {quote(action.flood.service)} is a UDP service"
             yield Finding((*at, "flood", "service"), text, "udp")
+
+
+def check_ipv6(plan: Plan) -> Iterator[Finding]:
+    """OpenFlow 1.0, which POX speaks, has no means to rewrite an IPv6 address; the switch hashes IPv4 ones, and a flood
+    is of those."""
+    six = [name for name, service in plan.model.services.items() if service.is_ipv6]
+    engine = plan.model.controller.engine
+    if six and engine in ("pox", "stock"):
+        text = f"engine {engine} speaks OpenFlow 1.0, which can't rewrite IPv6 addresses, as that of {quote(six[0])}"
+        yield Finding(("controller", "engine"), f"{text}: use engine osken, or auto", "ipv6")
+    if six and plan.model.controller.mode == "proactive":
+        text = f"mode proactive is for IPv4 services, and {quote(six[0])} has an IPv6 address"
+        yield Finding(("controller", "mode"), f"{text}: use mode reactive or tracked", "ipv6")
+    for at, action in plan.actions:
+        if action.flood and action.flood.service in six:
+            text = f"a flood is of IPv4, and {quote(action.flood.service)} has an IPv6 address"
+            yield Finding((*at, "flood", "service"), text, "ipv6")
 
 
 def _check_udp_health(plan: Plan, name: str) -> Iterator[Finding]:

@@ -104,6 +104,28 @@ def _read_ip(text: str) -> str:
     return str(address)
 
 
+def _read_service_ip(text: str) -> str:
+    if ":" not in text:
+        return _read_ip(text)
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        raise ValueError(f"{quote(text)} is no address such as 10.0.1.1 or fd00::1:1") from None
+    odd = address.is_multicast or address.is_link_local or int(address) >> 32 == 0 or address.scope_id
+    if odd or address.ipv4_mapped:
+        raise ValueError(f"{quote(text)} is not an address that a host of another link may call")
+    return str(address)
+
+
+def _read_host_ip6(text: str) -> str:
+    address, slash, length = text.partition("/")
+    if not slash:
+        length = "64"
+    if ":" not in address or not re.fullmatch(r"[0-9]{1,3}", length) or not 1 <= int(length) <= 126:
+        raise ValueError(f"{quote(text)} is no IPv6 address with a prefix length (1 to 126) such as fd00::1/64")
+    return str(ipaddress.IPv6Interface(f"{_read_service_ip(address)}/{int(length)}"))
+
+
 def _read_ports(text: str) -> str:
     found = re.fullmatch(r"([1-9][0-9]{0,4})-([1-9][0-9]{0,4})", text)
     first, last = map(int, found.groups()) if found else (0, 0)
@@ -146,10 +168,13 @@ def _read_path(text: str) -> str:
     return text
 
 
+_IPV6 = r"^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 _IPV4 = r"^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$"
 Name = Annotated[str, Form(_read_name, "^[A-Za-z][A-Za-z0-9_-]{0,7}$")]
 ScenarioName = Annotated[str, Form(_read_scenario_name, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Ip = Annotated[str, Form(_read_ip, _IPV4)]
+ServiceIp = Annotated[str, Form(_read_service_ip, rf"{_IPV4}|{_IPV6}$")]
+HostIp6 = Annotated[str, Form(_read_host_ip6, rf"{_IPV6}(/[0-9]+)?$")]
 HostIp = Annotated[str, Form(_read_host_ip, r"^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$")]
 Mac = Annotated[str, Form(_read_mac, "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")]
 UrlPath = Annotated[str, Form(_read_path, "^/[!-~]*$")]

@@ -140,7 +140,8 @@ def _load(model: ScenarioModel, load: Load) -> LoadStep:
     service = model.services[name]
     values: Mapping[str, Any] = load.model_dump(exclude={"service", "expect", "clients", "path", "during"})
     scheme = "udp" if service.protocol == "udp" else "http"
-    url = f"{scheme}://{service.ip}:{service.ports[0]}{load.path}"
+    host = f"[{service.ip}]" if service.is_ipv6 else service.ip
+    url = f"{scheme}://{host}:{service.ports[0]}{load.path}"
     during = load.during if isinstance(load, StepLoad) else []
     return LoadStep(
         load=wire.Load(clients=tuple(load.clients), url=url, last_port=service.last_port, **values),
@@ -160,7 +161,8 @@ def _wait(wait: Any) -> Step:
 
 def _pool(model: ScenarioModel, pool: Any) -> PoolStep:
     hosts: Any = model.topology.hosts
-    address = hosts[pool.server].ip.partition("/")[0]
+    host = hosts[pool.server]
+    address = (host.ip6 if model.services[pool.service].is_ipv6 else host.ip).partition("/")[0]
     return PoolStep(service=pool.service, server=pool.server, action=pool.action, ip=address, weight=pool.weight)
 
 

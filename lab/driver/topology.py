@@ -15,13 +15,15 @@ from lab.driver.scenario_model import MAX_HOSTS, MAX_SWITCHES, Host, Switch, Top
 from lab.driver.wording import alternatives, listing, quote
 
 
-def complete(given: Topology) -> Topology:
-    """`given` with every host, switch and link written out."""
+def complete(given: Topology, *, ipv6: bool = False) -> Topology:
+    """`given` with every host, switch and link written out. `ipv6`: hosts without an IPv6 address get one."""
     switches = _switches(given)
     links = _links(given, list(switches))
     hangs_on = _places_for_hosts(given, list(switches), links)
     balancer = given.balancer or (next(iter(switches)) if len(switches) == 1 else None)
-    return Topology.model_construct(hosts=_hosts(given, hangs_on), switches=switches, links=links, balancer=balancer)
+    return Topology.model_construct(
+        hosts=_hosts(given, hangs_on, ipv6=ipv6), switches=switches, links=links, balancer=balancer
+    )
 
 
 def tree_size(depth: int, fanout: int) -> int:
@@ -39,6 +41,11 @@ def host_number_ip(number: int) -> str:
     """10.0.0.1 to 10.0.0.254, then 10.0.2.1 and so on: 10.0.1.x stays free for services."""
     block, last = divmod(number - 1, 254)
     return f"10.0.{block + 1 if block else 0}.{last + 1}"
+
+
+def host_number_ip6(number: int) -> str:
+    """fd00::1/64 to fd00::1000/64, the number's digits as they are; longer addresses stay free for services."""
+    return f"fd00::{number}/64"
 
 
 def mac_of(ip: str) -> str:
@@ -91,7 +98,7 @@ def _places_for_hosts(given: Topology, switches: Sequence[str], links: Sequence[
     return switches if given.kind == "linear" else switches[:1]
 
 
-def _hosts(given: Topology, hangs_on: Sequence[str]) -> dict[str, Host | None]:
+def _hosts(given: Topology, hangs_on: Sequence[str], *, ipv6: bool) -> dict[str, Host | None]:
     wanted = given.hosts
     named = wanted if isinstance(wanted, dict) else {f"h{number}": None for number in range(1, wanted + 1)}
     ips = {name: host.ip for name, host in named.items() if host and host.ip}
@@ -99,12 +106,18 @@ def _hosts(given: Topology, hangs_on: Sequence[str]) -> dict[str, Host | None]:
     taken = {number for number in range(1, MAX_HOSTS + 1) if host_number_ip(number) in given_ips}
     numbers = _numbers([name for name in named if name not in ips], "h", taken)
     ips |= {name: f"{host_number_ip(number)}/8" for name, number in numbers.items()}
-    return {name: _host(named[name], ips[name], hangs_on[i % len(hangs_on)]) for i, name in enumerate(named)}
+    ips6: dict[str, str | None] = {name: host.ip6 for name, host in named.items() if host and host.ip6}
+    if ipv6:
+        taken6 = {number for number in range(1, MAX_HOSTS + 1) if host_number_ip6(number) in ips6.values()}
+        numbers = _numbers([name for name in named if name not in ips6], "h", taken6)
+        ips6 |= {name: host_number_ip6(number) for name, number in numbers.items()}
+    places = {name: hangs_on[i % len(hangs_on)] for i, name in enumerate(named)}
+    return {name: _host(named[name], ips[name], ips6.get(name), places[name]) for name in named}
 
 
-def _host(given: Host | None, ip: str, switch: str) -> Host:
+def _host(given: Host | None, ip: str, ip6: str | None, switch: str) -> Host:
     mac = given.mac if given and given.mac else mac_of(ip)
-    return Host.model_construct(ip=ip, mac=mac, switch=(given.switch if given else None) or switch)
+    return Host.model_construct(ip=ip, ip6=ip6, mac=mac, switch=(given.switch if given else None) or switch)
 
 
 def check_shape(given: Topology, _: Topology) -> Iterator[Finding]:
@@ -187,6 +200,7 @@ def check_hosts(_: Topology, topology: Topology) -> Iterator[Finding]:
             text = f"unknown switch {quote(host.switch)}{alternatives(host.switch or '', switches)}"
             yield Finding((*at, name, "switch"), text, "unknown-switch")
     ips = {name: (host.ip or "").partition("/")[0] for name, host in hosts.items()}
+    yield from twice("IPv6 address", {n: h.ip6.partition("/")[0] for n, h in hosts.items() if h.ip6}, at, "ip6")
     doubles = list(twice("IP address", ips, at, "ip"))
     again = {
         finding.path[-2] for finding in doubles

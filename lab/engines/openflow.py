@@ -17,6 +17,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from lab.balancer.packet import is_ipv6
 from lab.balancer.rules import (
     FLOOD,
     IN_PORT,
@@ -53,6 +54,7 @@ _NICIRA: Final = 0x00002320
 _NO_BUFFER: Final = 0xFFFFFFFF
 _ALL_TABLES: Final = 0xFF
 _NAT_SRC, _NAT_DST = 1, 2
+_NAT_IPV4, _NAT_IPV6 = 1, 4
 _ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
 _SEND_FLOW_REMOVED: Final = 1
 _VENDOR_10, _PACKET_OUT = 4, 13
@@ -96,6 +98,11 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "arp_op": (0, 15, 2),
     "arp_spa": (0, 16, 4),
     "arp_tpa": (0, 17, 4),
+    "ipv6_src": (1, 19, 16),
+    "ipv6_dst": (1, 20, 16),
+    "icmpv6_type": (1, 21, 1),
+    "icmpv6_code": (1, 22, 1),
+    "nd_target": (1, 23, 16),
     "reg0": (1, 0, 4),
     "tcp_flags": (1, 34, 2),
     "cookie": (1, 30, 8),
@@ -309,8 +316,11 @@ def _action(action: Action, version: int) -> bytes:
 
 
 def _set_field(action: SetField, version: int) -> bytes:
-    """NXAST_REG_LOAD of the whole field; set-field in 1.5, which has no other."""
-    if version == OF15:
+    """NXAST_REG_LOAD of the whole field; set-field in 1.5, which has no other, and for a field too wide for that."""
+    wide = _FIELDS[action.name][2] > 8
+    if wide and version == OF10:
+        raise TypeError(f"OpenFlow 1.0 can't set {action.name}")
+    if wide or version == OF15:
         field = _pad(bytes(4) + _field(action.name, action.value))
         return struct.pack("!HH", 25, len(field)) + field[4:]
     bits = _FIELDS[action.name][2] * 8
@@ -328,11 +338,10 @@ def _examine(action: Examine, version: int) -> bytes:
 def _track(action: Track) -> bytes:
     """NXAST_CT with a nested NXAST_NAT."""
     address = action.dst if action.dst is not None else action.src
-    how, present = (
-        (0 if address is None else _NAT_DST if action.dst is not None else _NAT_SRC),
-        int(address is not None),
-    )
-    translated = b"" if address is None else address.to_bytes(4, "big")
+    how = 0 if address is None else _NAT_DST if action.dst is not None else _NAT_SRC
+    six = address is not None and is_ipv6(address)
+    present = 0 if address is None else _NAT_IPV6 if six else _NAT_IPV4
+    translated = b"" if address is None else address.to_bytes(16 if six else 4, "big")
     nat = _nicira(36, _fill(struct.pack("!2xHH", how, present) + translated))
     table = 0xFF if action.table is None else action.table
     return _nicira(35, struct.pack("!HIHB3xH", int(action.commit), 0, action.zone, table, 0) + nat)

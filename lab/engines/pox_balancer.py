@@ -130,6 +130,8 @@ def _from_command_line(
             raise ValueError(f"--{name} needs a value: --{name}=…")
     if not ip or not servers:
         raise ValueError("give the service's address and the servers: --ip=10.0.1.1 --servers=10.0.0.1,10.0.0.2")
+    if ":" in ip:
+        raise ValueError(f"--ip={ip}: OpenFlow 1.0, which POX speaks, can't rewrite IPv6 addresses; use os-ken")
     pool = tuple(wire.Server(name=address, ip=address) for address in servers.replace(",", " ").split())
     if not port.isdigit():
         raise ValueError(f"--port={port}: expected a number from 1 to 65535")

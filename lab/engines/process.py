@@ -59,7 +59,7 @@ class Engine:
 
     async def start(self, config: wire.Controller) -> dict[str, Any]:
         """Stop what runs, start as configured. Raises ValueError, MissingEngine or EngineError."""
-        name, why = self._choose(config.engine)
+        name, why = self._choose(config)
         configuration.settings(config)  # what it can't do is told before anything is stopped
         await self.stop()
         self.name, self._config = name, config
@@ -157,8 +157,13 @@ class Engine:
                 raise EngineError(f"the controller didn't listen within {START_TIMEOUT_S:g} s: {self._last_words()}")
             await asyncio.sleep(POLL_S)
 
-    def _choose(self, wanted: str) -> tuple[str, str]:
+    def _choose(self, config: wire.Controller) -> tuple[str, str]:
         """Which engine, and why."""
+        wanted, six = config.engine, any(":" in service.ip for service in config.services)
+        if six and wanted == "auto":
+            wanted = "osken"  # and says so where there is none
+        if six and wanted in ("pox", "stock"):
+            raise ValueError(f"engine {wanted} can't rewrite IPv6 addresses (OpenFlow 1.0); use engine osken")
         if wanted == "auto":
             return ("pox", "POX is here") if self._pox_home else ("osken", "no POX here")
         if wanted not in ("pox", "osken", "stock"):

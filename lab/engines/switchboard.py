@@ -213,7 +213,7 @@ class Switchboard:
     def _log_start(self, config: wire.Controller) -> None:
         for service in config.services:
             servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
-            what = f"{service.ip}:{service.port} by {service.policy} to {servers}"
+            what = f"{service.said} by {service.policy} to {servers}"
             log.info("%s: %s, mode %s", service.name, what, config.mode)
 
 

@@ -71,7 +71,7 @@ def server_mac(number: int) -> int:
 def arp_answer(number: int, service_mac: int) -> bytes:
     """Server `number` says to the service that it is there."""
     mac = server_mac(number)
-    return packets.arp(packets.ARP_REPLY, mac, service_mac, (mac, server_ip(number)), (service_mac, SERVICE_IP))
+    return packets.neighbour(packets.ARP_REPLY, mac, service_mac, (mac, server_ip(number)), (service_mac, SERVICE_IP))
 
 
 def words(rng: random.Random, count: int, code: str) -> array[int]:

@@ -9,7 +9,7 @@ from fake_lab import FakeBackend
 
 from lab.driver import pox_supply
 from lab.driver.backends.base import Missing
-from lab.driver.errors import LabError
+from lab.driver.errors import LabError, UsageError
 from lab.driver.plan import Plan, make_plan
 from lab.driver.pox_supply import PoxResult
 from lab.driver.scenario import load
@@ -47,6 +47,19 @@ def test_engine_and_reason(
     made = plan(home, backend, engine)
     assert (made.engine, made.engine_why) == (chosen, why)
     assert made.pox == (pox.path if engine != "osken" else None)
+
+
+def test_an_ipv6_service_makes_auto_choose_the_engine_that_can(
+    home: Path, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pox_supply, "find_pox", lambda explicit=False: pytest.fail("looked"))
+    file = home / "six.yaml"
+    file.write_text("name: six\nservices: {web: {ip: 'fd00::1:1'}}\n")
+    made = make_plan(load(str(file)), (backend, "made of air"))
+    assert (made.engine, made.pox) == ("osken", None)
+    assert "IPv6" in made.engine_why
+    with pytest.raises(UsageError, match=r"engine pox speaks OpenFlow 1\.0"):
+        load(str(file), engine="pox")
 
 
 @pytest.mark.parametrize("engine", ["pox", "stock"])

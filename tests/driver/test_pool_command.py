@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_lab import FakeAgent, pool_of
 
+from lab.driver import pool as pool_commands
 from lab.driver.backends import registry
 from lab.driver.cli import main
 
@@ -155,3 +156,15 @@ def test_no_lab_is_2(words: list[str], home: Path, capsys: pytest.CaptureFixture
 def test_metrics_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["metrics"]) == 0
     assert capsys.readouterr().out == "balance_lab_controller_up 1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ({"ip": "10.0.1.1", "port": 80, "last_port": 80, "protocol": "tcp"}, "10.0.1.1:80"),
+        ({"ip": "10.0.1.1", "port": 8000, "last_port": 8010, "protocol": "udp"}, "10.0.1.1:8000-8010 udp"),
+        ({"ip": "fd00::1:1", "port": 80, "last_port": 80, "protocol": "tcp"}, "[fd00::1:1]:80"),
+    ],
+)
+def test_a_service_is_named_with_its_ports_and_protocol(pool: dict[str, object], said: str) -> None:
+    assert pool_commands._address_of(pool) == said

@@ -358,3 +358,22 @@ def test_a_range_of_ports_is_served_asked_and_balanced_as_a_whole() -> None:
     first, second = (round.load for round in scenario.rounds)
     assert (first.url, first.last_port) == ("http://10.0.1.1:8000/", 8010)
     assert (second.url, second.last_port) == ("http://10.0.1.1:80/", None)
+
+
+def test_hosts_have_ipv6_addresses_where_a_service_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "name: x\ntopology: {hosts: {h1: {}, h2: {ip6: 'fd00::77/64'}, h3: {}, h12: {}}}\n"
+        "services: {web: {}, six: {ip: 'FD00:0::1:1'}}\nload: {clients: [h3], service: six}\n"
+    )
+    scenario = load(path)
+    assert {host.name: host.ip6 for host in scenario.network().hosts} == {
+        "h1": "fd00::1/64",
+        "h2": "fd00::77/64",
+        "h3": "fd00::3/64",
+        "h12": "fd00::12/64",
+    }
+    six = scenario.controller().services[1]
+    assert (six.ip, [server.ip for server in six.servers]) == ("fd00::1:1", ["fd00::1", "fd00::77"])
+    assert scenario.rounds[0].load.url == "http://[fd00::1:1]:80/"
+    assert [(s.host, s.port) for s in scenario.network().servers] == [("h1", 80), ("h2", 80)]  # one answers for both

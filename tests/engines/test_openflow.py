@@ -71,6 +71,22 @@ NEW = AddRule(
 PINNED = SetGroup(group=3, buckets=((Track(10, 4, commit=True, dst=0x0A000001),),) * 2)
 BY_CLIENT = SetGroup(group=4, buckets=((SetField("ip_dst", 0x0A000001), GoTo(2)),), by="ip_src")
 CHOSEN = AddRule(table=3, priority=31, match={"eth_type": 0x0800}, actions=(ToGroup(3),), cookie=1)
+TCP6 = {"eth_type": 0x86DD, "ip_proto": 6}
+SERVICE6, SERVER6 = 0xFD00 << 112 | 0x10001, 0xFD00 << 112 | 1
+CONNECTION6 = AddRule(
+    table=1,
+    priority=200,
+    match={**TCP6, "ipv6_src": 0xFD00 << 112 | 3, "ipv6_dst": SERVICE6, "tcp_src": 40001, "tcp_dst": (8000, 0xFFF8)},
+    actions=(FinTimeout(1), SetField("ipv6_dst", SERVER6), GoTo(2)),
+    cookie=1,
+)
+SOLICITED = AddRule(
+    table=1,
+    priority=400,
+    match={"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 135, "icmpv6_code": 0, "nd_target": SERVICE6},
+    actions=(ToController(), Track(10, commit=True, dst=SERVER6)),
+    cookie=1,
+)
 NOT_KEPT = DeleteRules(cookie=0, cookie_mask=1 << 63)
 ONE = DeleteRules(table=0, match={"in_port": 3, "eth_src": 0x02000A000003}, priority=10)
 
@@ -241,6 +257,20 @@ def test_fields_are_set_as_the_version_does(version: str, set_eth_dst: str) -> N
     _read_as_meant(CONNECTION, [set_eth_dst], version)
 
 
+@needs_printer
+@pytest.mark.parametrize("version", ["1.3", "1.5"])
+def test_open_vswitch_reads_ipv6_as_it_was_meant(version: str) -> None:
+    said = "priority=200,tcp6,ipv6_src=fd00::3,ipv6_dst=fd00::1:1,tp_src=40001,tp_dst=0x1f40/0xfff8"
+    _read_as_meant(CONNECTION6, [said, "set_field:fd00::1->ipv6_dst"], version)
+    said = "priority=400,icmp6,icmp_type=135,icmp_code=0,nd_target=fd00::1:1"
+    _read_as_meant(SOLICITED, [said, "ct(commit,zone=10,nat(dst=fd00::1))"], version)
+
+
+def test_1_0_cannot_set_an_ipv6_address() -> None:
+    with pytest.raises(TypeError, match=r"OpenFlow 1\.0 can't set ipv6_dst"):
+        openflow.encode(CONNECTION6, OF10)
+
+
 def test_1_3_has_no_group_that_says_how_it_hashes() -> None:
     with pytest.raises(TypeError, match=r"1\.3"):
         openflow.encode(PINNED, OF13)
@@ -263,6 +293,11 @@ GROUPS = [
         {"eth_type": 0x0800, "ip_proto": 6},
         ["ip_src", "ip_dst", "tcp_src", "tcp_dst", "tcp_flags", "in_port", "ct_state"],
     ),
+    (
+        {"eth_type": 0x86DD, "ip_proto": 17},
+        ["ipv6_src", "ipv6_dst", "udp_src", "udp_dst", "in_port", "ct_state"],
+    ),
+    ({"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 136, "icmpv6_code": 0}, ["nd_target", "ipv6_src", "eth_dst"]),
     ({"eth_type": 0x0806}, ["arp_op", "arp_spa", "arp_tpa", "eth_src", "eth_dst"]),
     ({}, ["eth_src", "eth_dst", "in_port"]),
 ]
@@ -299,6 +334,7 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.lists(
         st.builds(ToGroup, number(2)),
         st.builds(Track, number(2), st.one_of(st.none(), st.integers(0, 254)), st.booleans()),
         st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), number(4)),
+        st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), st.integers(1 << 32, (1 << 128) - 1)),
         st.builds(lambda zone, table, src: Track(zone, table, commit=True, src=src), number(2), st.just(7), number(4)),
         st.builds(Examine, st.sampled_from(["tcp_src", "tcp_dst", "ip_src"])),
         set_fields(),

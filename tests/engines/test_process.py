@@ -194,11 +194,26 @@ def test_auto_is_pox_where_there_is_one(tmp_path: Path, pox_home: Path, monkeypa
     monkeypatch.setenv("POX_HOME", str(pox_home))
     engine = Engine.from_environment()
     assert engine.versions()["pox"] == "0.7.0"
-    assert engine._choose("auto") == ("pox", "POX is here")
+    assert engine._choose(wire.default_controller()) == ("pox", "POX is here")
     monkeypatch.setenv("POX_HOME", str(tmp_path / "nothing"))
     engine = Engine.from_environment()
     assert engine.versions()["pox"] is None
-    assert engine._choose("auto") == ("osken", "no POX here")
+    assert engine._choose(wire.default_controller()) == ("osken", "no POX here")
+
+
+@pytest.mark.parametrize("asked", ["auto", "pox", "stock"])
+def test_ipv6_services_are_for_the_engine_that_can_rewrite_them(
+    tmp_path: Path, pox_home: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr("lab.engines.process._os_ken_version", lambda: "2.5.0")
+    server = wire.Server(name="h1", ip="fd00::1")
+    config = wire.Controller(services=(wire.Service(name="web", ip="fd00::1:1", servers=(server,)),), engine=asked)
+    engine = Engine(tmp_path, pox_home)
+    if asked == "auto":
+        assert engine._choose(config)[0] == "osken"
+    else:
+        with pytest.raises(ValueError, match=f"engine {asked} can't rewrite IPv6 addresses"):
+            engine._choose(config)
 
 
 def test_command_lines_name_address_and_port(tmp_path: Path, pox_home: Path, config: wire.Controller) -> None:

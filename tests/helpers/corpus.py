@@ -1,14 +1,14 @@
-"""The frames that a lab with two services sees, of each kind that it can see: what fuzzing begins with.
+"""The frames that a lab with a few services sees, of each kind that it can see: what fuzzing begins with.
 
 Rule: built by `helpers.frames` alone, so that no mistake of the code under test is in them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from helpers import frames
@@ -17,16 +17,23 @@ from helpers.frames import ACK, FIN, PSH, RST, SYN
 SERVICE: Final = "10.0.1.1"
 SERVICE_IP: Final = frames.ip(SERVICE)
 SERVICE_MAC: Final = frames.mac("02:01:0a:00:01:01")  # as the balancer makes it from the address
+SERVICE6: Final = "fd00::1:1"
+SERVICE6_IP: Final = frames.ip(SERVICE6)
+SERVICE6_MAC: Final = 0x0206 << 32 | int.from_bytes(
+    blake2b(SERVICE6_IP.to_bytes(16, "big"), digest_size=4).digest(), "big"
+)
 
 
 @dataclass(frozen=True)
 class Host:
     ip: int
     mac: int
+    ip6: int
 
 
 def _host(number: int) -> Host:
-    return Host(frames.ip(f"10.0.0.{number}"), frames.mac(f"02:00:0a:00:00:{number:02x}"))
+    mac = frames.mac(f"02:00:0a:00:00:{number:02x}")
+    return Host(frames.ip(f"10.0.0.{number}"), mac, frames.ip(f"fd00::{number}"))
 
 
 SERVERS: Final = {f"h{n}": _host(n) for n in (1, 2, 3)}
@@ -45,6 +52,10 @@ def port_of(frame: bytes) -> int:
 def answer(frame: bytes) -> bytes | None:
     """What the lab's servers say to a frame of the balancer's: where they are."""
     got = frames.fields(frame)
+    solicited = next((host for host in SERVERS.values() if host.ip6 == got.get("nd_target")), None)
+    if solicited is not None and got["icmpv6_type"] == frames.SOLICITATION:
+        back = ((solicited.mac, got["eth_src"]), (solicited.ip6, got["src"]))
+        return frames.ndp(frames.ADVERTISEMENT, *back, solicited.ip6, solicited.mac, flags=3 << 29)
     asked = next((host for host in SERVERS.values() if host.ip == got.get("arp_tpa")), None)
     if asked is None or got.get("arp_op") != 1:
         return None
@@ -94,23 +105,21 @@ def _answers() -> list[bytes]:
     ]
 
 
-def _ipv6(next_header: int, body: bytes) -> bytes:
-    client, service = (ipaddress.IPv6Address(text).packed for text in ("fd00::5", "fd00::1:1"))
-    packet = struct.pack("!IHBB", 6 << 28, len(body), next_header, 255) + client + service + body
-    return frames.ethernet(SERVICE_MAC, CLIENT.mac, frames.IPV6, packet)
-
-
 def _ipv6_frames() -> list[bytes]:
-    segment = struct.pack("!HHIIBBHHH", 40000, 80, 7, 0, 5 << 4, SYN, 64240, 0, 0)
-    address = ipaddress.IPv6Address("fd00::1:1").packed
+    macs, ips = (CLIENT.mac, SERVICE6_MAC), (CLIENT.ip6, SERVICE6_IP)
+    to_service = (SERVER.mac, SERVICE6_MAC), (SERVER.ip6, SERVICE6_IP)
+    segment = frames.tcp(macs, ips, (40000, 80), SYN, seq=7)[54:]
     return [
-        _ipv6(frames.TCP, segment),
-        _ipv6(frames.UDP, struct.pack("!HHHH", 5353, 53, 12, 0) + b"ask?"),
-        _ipv6(58, struct.pack("!BBHI", 135, 0, 0, 0) + address + b"\1\1" + CLIENT.mac.to_bytes(6, "big")),
-        _ipv6(58, struct.pack("!BBHI", 136, 0, 0, 3 << 29) + address + b"\2\1" + CLIENT.mac.to_bytes(6, "big")),
-        _ipv6(58, struct.pack("!BBHHH", 128, 0, 0, 7, 1) + bytes(16)),
-        _ipv6(44, struct.pack("!BBHI", frames.TCP, 0, 1, 9) + segment),
-        _ipv6(0, bytes([frames.TCP, 0, 5, 2, 0, 0, 1, 0]) + segment),
+        frames.tcp(macs, ips, (40000, 80), SYN, seq=7, options=_OPTIONS),
+        frames.tcp(macs, ips, (40000, 80), ACK | PSH, 8, 9, _GET),
+        frames.udp(macs, ips, (5353, 53), b"ask?"),
+        frames.ndp(frames.SOLICITATION, macs, ips, SERVICE6_IP, CLIENT.mac),
+        frames.ndp(frames.ADVERTISEMENT, macs, ips, SERVICE6_IP, CLIENT.mac, flags=3 << 29),
+        frames.ndp(frames.ADVERTISEMENT, *to_service, SERVER.ip6, SERVER.mac, flags=3 << 29),
+        frames.tcp((SERVER.mac, CLIENT.mac), (SERVER.ip6, CLIENT.ip6), (80, 40000), FIN | ACK, 150, 42),
+        frames.echo(macs, ips, data=bytes(16)),
+        frames.ipv6(macs, ips, 44, struct.pack("!BBHI", frames.TCP, 0, 1, 9) + segment),
+        frames.ipv6(macs, ips, 0, bytes([frames.TCP, 0, 5, 2, 0, 0, 1, 0]) + segment),
     ]
 
 

@@ -63,10 +63,11 @@ class Rule:
         """Source address, source and destination port, of a rule for one sender's packets."""
         exact = {name: value for name, value, mask in self.match if mask == -1}
         for protocol in ("tcp", "udp"):
-            names = ("ip_src", f"{protocol}_src", f"{protocol}_dst")
-            if all(name in exact for name in names):
-                address, source, target = (exact[name] for name in names)
-                return address, source, target
+            for address in ("ip_src", "ipv6_src"):
+                names = (address, f"{protocol}_src", f"{protocol}_dst")
+                if all(name in exact for name in names):
+                    sender, source, target = (exact[name] for name in names)
+                    return sender, source, target
         return None
 
     def said(self) -> tuple[object, ...]:
@@ -333,9 +334,9 @@ def _key(match: rules.Match) -> MatchKey:
         value, mask = wanted if isinstance(wanted, tuple) else (wanted, -1)
         if value & ~mask:
             raise Refused(f"bits of {name} outside of its mask")
-        for needed, exactly in NEEDS.get(name, {}).items():
-            if match.get(needed) != exactly:
-                raise Refused(f"{name} without {needed}={exactly:#x}")
+        for needed, values in NEEDS.get(name, {}).items():
+            if match.get(needed) not in values:
+                raise Refused(f"{name} without the {needed} it needs")
         key.add((name, value, mask))
     return frozenset(key)
 
@@ -345,13 +346,15 @@ def _check(command: AddRule) -> None:
     for action in command.actions:
         if isinstance(action, rules.SetField) and action.name.startswith("ip_"):
             allowed = command.match.get("eth_type") == frames.IPV4
+        elif isinstance(action, rules.SetField) and action.name.startswith("ipv6_"):
+            allowed = command.match.get("eth_type") == frames.IPV6
         elif isinstance(action, rules.FinTimeout):
             allowed = command.match.get("ip_proto") == frames.TCP
         elif isinstance(action, rules.Examine):
             needed = {"tcp": frames.TCP, "udp": frames.UDP}[action.field[:3]]
             allowed = command.match.get("ip_proto") == needed
         elif isinstance(action, rules.Track):
-            allowed = command.match.get("eth_type") == frames.IPV4
+            allowed = command.match.get("eth_type") in (frames.IPV4, frames.IPV6)
         elif isinstance(action, rules.GoTo):
             allowed = action.table < TABLES and action.table != command.table
         else:

@@ -32,22 +32,33 @@ FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
     (0, 16): ("arp_spa", 4),
     (0, 17): ("arp_tpa", 4),
     (1, 0): ("reg0", 4),
+    (1, 19): ("ipv6_src", 16),
+    (1, 20): ("ipv6_dst", 16),
+    (1, 21): ("icmpv6_type", 1),
+    (1, 22): ("icmpv6_code", 1),
+    (1, 23): ("nd_target", 16),
     (1, 30): ("cookie", 8),
     (1, 34): ("tcp_flags", 2),
     (1, 105): ("ct_state", 4),
 }
-NEEDS: Mapping[str, dict[str, int]] = {
-    "ip_proto": {"eth_type": 0x0800},
-    "ip_src": {"eth_type": 0x0800},
-    "ip_dst": {"eth_type": 0x0800},
-    "tcp_src": {"ip_proto": 6},
-    "tcp_dst": {"ip_proto": 6},
-    "udp_src": {"ip_proto": 17},
-    "udp_dst": {"ip_proto": 17},
-    "tcp_flags": {"ip_proto": 6},
-    "arp_op": {"eth_type": 0x0806},
-    "arp_spa": {"eth_type": 0x0806},
-    "arp_tpa": {"eth_type": 0x0806},
+IP, IPV4, IPV6, ARP = (0x0800, 0x86DD), (0x0800,), (0x86DD,), (0x0806,)
+NEEDS: Mapping[str, dict[str, tuple[int, ...]]] = {  # a field -> what another must be, one of these
+    "ip_proto": {"eth_type": IP},
+    "ip_src": {"eth_type": IPV4},
+    "ip_dst": {"eth_type": IPV4},
+    "ipv6_src": {"eth_type": IPV6},
+    "ipv6_dst": {"eth_type": IPV6},
+    "tcp_src": {"ip_proto": (6,)},
+    "tcp_dst": {"ip_proto": (6,)},
+    "udp_src": {"ip_proto": (17,)},
+    "udp_dst": {"ip_proto": (17,)},
+    "tcp_flags": {"ip_proto": (6,)},
+    "icmpv6_type": {"eth_type": IPV6, "ip_proto": (58,)},
+    "icmpv6_code": {"eth_type": IPV6, "ip_proto": (58,)},
+    "nd_target": {"icmpv6_type": (135, 136), "icmpv6_code": (0,)},
+    "arp_op": {"eth_type": ARP},
+    "arp_spa": {"eth_type": ARP},
+    "arp_tpa": {"eth_type": ARP},
 }
 
 
@@ -204,8 +215,8 @@ def read_match(data: bytes) -> dict[str, int | tuple[int, int]]:
         masked = field & 1
         need(length == size * (1 + masked), f"length of {name}")
         need(name not in match, f"{name} twice")
-        for required, value in NEEDS.get(name, {}).items():
-            need(match.get(required) == value, f"{name} without {required}={value:#x} before it")
+        for required, values in NEEDS.get(name, {}).items():
+            need(match.get(required) in values, f"{name} without the {required} it needs before it")
         values = [int.from_bytes(data[4 + i : 4 + i + size], "big") for i in range(0, length, size)]
         need(not masked or not values[0] & ~values[1], f"bits of {name} outside of its mask")
         match[name] = (values[0], values[1]) if masked else values[0]
@@ -263,8 +274,9 @@ def _action(kind: int, body: bytes, version: int) -> rules.Action:
     if kind == 22 and version != 1:
         need(len(body) == 4, "size of group")
         return rules.ToGroup(int.from_bytes(body, "big"))
-    if kind == 25 and version == 6:
+    if kind == 25 and version != 1:
         name, size = _whole_field(int.from_bytes(body[:4], "big"))
+        need(version == 6 or size > 8, f"set-field of {name} where there is a shorter action")
         need(not any(body[4 + size :]), "padding of set-field")
         return rules.SetField(name, int.from_bytes(body[4 : 4 + size], "big"))
     if kind == 28 and version == 6:
@@ -338,9 +350,10 @@ def _translation(data: bytes, how: int, present: int) -> tuple[str, int]:
     if not how:
         need(not present and not data, "nothing more in a bare nat")
         return "", 0
-    need(how in (1, 2) and present == 1, "one address, of source or destination")
-    need(len(data) == 8 and not any(data[4:]), "an address, padded")
-    return ("src", "dst")[how - 1], int.from_bytes(data[:4], "big")
+    need(how in (1, 2) and present in (1, 4), "one address, of source or destination")
+    size = 4 if present == 1 else 16
+    need(len(data) == (size + 14) // 8 * 8 - 8 and not any(data[size:]), "an address, padded")
+    return ("src", "dst")[how - 1], int.from_bytes(data[:size], "big")
 
 
 def _whole_field(header: int) -> tuple[str, int]:

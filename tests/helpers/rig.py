@@ -34,6 +34,11 @@ class Host:
     mute: bool = False  # it is dead: hears and says nothing, though its link is up
     web: TcpServer | None = None  # answers health checks' connections; tests speak for it to clients
     probes: list[bytes] = field(default_factory=list)  # what such connections sent
+    ip6: int = 0
+
+    def at(self, other: int) -> int:
+        """Its address of the IP version that `other` is of."""
+        return self.ip6 if other >> 32 else self.ip
 
 
 @dataclass
@@ -70,7 +75,13 @@ class Net:
         self.now = 100.0
         self.switch = ModelSwitch(range(1, hosts + spare_ports + 1), speaks, self.now)
         self.hosts = {
-            f"h{n}": Host(f"h{n}", frames.ip(f"10.0.0.{n}"), frames.mac(f"02:00:0a:00:00:{n:02x}"), n)
+            f"h{n}": Host(
+                f"h{n}",
+                frames.ip(f"10.0.0.{n}"),
+                frames.mac(f"02:00:0a:00:00:{n:02x}"),
+                n,
+                ip6=frames.ip(f"fd00::{n}"),
+            )
             for n in range(1, hosts + 1)
         }
         self.links: dict[int, tuple[Net, int]] = {}
@@ -149,7 +160,11 @@ class Net:
             asker = (got["arp_sha"], got["arp_spa"])
             answer = frames.arp(2, host.mac, got["eth_src"], (host.mac, host.ip), asker)
             self.arrive(host.port, answer)
-        elif taken and got["eth_src"] >> 32 == 0x0201 and got.get("tcp_src", 0) in range(512, 1024):
+        elif taken and got.get("icmpv6_type") == frames.SOLICITATION and got["nd_target"] == host.ip6:
+            to = ((host.mac, frames.ndp_mac(frame)), (host.ip6, got["src"]))
+            flags = 0x60000000
+            self.arrive(host.port, frames.ndp(frames.ADVERTISEMENT, *to, host.ip6, host.mac, flags=flags))
+        elif taken and got["eth_src"] >> 32 in (0x0201, 0x0206) and got.get("tcp_src", 0) in range(512, 1024):
             host.probes.append(frame)
             for answer in host.web.receive(frame) if host.web else ():
                 self.arrive(host.port, answer)
@@ -166,20 +181,20 @@ class Net:
 
     # ordinary traffic between hosts
 
-    def between(self, source: str, target: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    def between(self, source: str, target: str, version: int = 4) -> tuple[tuple[int, int], tuple[int, int]]:
         """MACs and addresses, as frame builders take them."""
         a, b = self.hosts[source], self.hosts[target]
-        return (a.mac, b.mac), (a.ip, b.ip)
+        return (a.mac, b.mac), (a.ip, b.ip) if version == 4 else (a.ip6, b.ip6)
 
     def reaches(self, target: str, frame: bytes, source: str) -> bool:
         """Whether a frame arrives, unchanged, exactly once, and at nobody else who would take it."""
         taken = [(d.host, d.frame) for d in self.send(source, frame) if d.taken]
         return taken == [(target, frame)]
 
-    def ping(self, source: str, target: str) -> bool:
+    def ping(self, source: str, target: str, version: int = 4) -> bool:
         """Both ways: request and answer."""
-        macs, ips = self.between(source, target)
-        back = self.between(target, source)
+        macs, ips = self.between(source, target, version)
+        back = self.between(target, source, version)
         request, answer = frames.echo(macs, ips), frames.echo(*back, kind=0)
         return self.reaches(target, request, source) and self.reaches(source, answer, target)
 
@@ -191,6 +206,16 @@ class Net:
         answers = [a for a in answers if a.get("arp_op") == 2 and a["arp_spa"] == ip]
         assert len(answers) <= 1
         return answers[0]["arp_sha"] if answers else None
+
+    def solicit(self, asker: str, ip: int) -> int | None:
+        """The same by neighbour discovery, for an IPv6 address."""
+        host = self.hosts[asker]
+        macs, to = (host.mac, 0x3333FF000000 | ip & 0xFFFFFF), frames.ip("ff02::1:ff00:0") | ip & 0xFFFFFF
+        question = frames.ndp(frames.SOLICITATION, macs, (host.ip6, to), ip, host.mac)
+        frames_back = [d.frame for d in self.send(asker, question) if d.host == asker and d.taken]
+        answers = [f for f in frames_back if frames.fields(f).get("icmpv6_type") == frames.ADVERTISEMENT]
+        assert len(answers) <= 1
+        return frames.ndp_mac(answers[0]) if answers else None
 
 
 @dataclass
@@ -229,7 +254,7 @@ class Rig(Net):
         super().__init__(self.balancer, self.host_count, self.speaks)
         for name in {name for service in self.services for name in service.servers}:
             host = self.hosts[name]
-            host.web = TcpServer(host.ip, host.mac)
+            host.web = TcpServer(host.at(frames.ip(self.services[0].ip)), host.mac)
         if self.started:
             self.connect_switch()
 
@@ -244,7 +269,12 @@ class Rig(Net):
                 policy=service.policy,
                 health=self.health,
                 servers=[
-                    ServerSettings(name=name, ip=f"10.0.0.{name[1:]}", weight=weight, health=self.own_health.get(name))
+                    ServerSettings(
+                        name=name,
+                        ip=("fd00::" if ":" in service.ip else "10.0.0.") + name[1:],
+                        weight=weight,
+                        health=self.own_health.get(name),
+                    )
                     for name, weight in zip(service.servers, service.weights or [1] * len(service.servers))
                 ],
             )
@@ -295,8 +325,8 @@ class Rig(Net):
         return self.balancer.services[service].mac
 
     def mac_of(self, ip: int) -> int:
-        known = {h.ip: h.mac for h in self.hosts.values()} | {s.ip: s.mac for s in self.balancer.services}
-        return known[ip]
+        known = {address: h.mac for h in self.hosts.values() for address in (h.ip, h.ip6)}
+        return (known | {s.ip: s.mac for s in self.balancer.services})[ip]
 
     def packet(
         self,
@@ -311,7 +341,7 @@ class Rig(Net):
     ) -> bytes:
         """to_port: of the service's ports; default: the first."""
         host, wanted = self.hosts[client], self.balancer.services[service]
-        macs, ips = (host.mac, wanted.mac), (host.ip, wanted.ip)
+        macs, ips = (host.mac, wanted.mac), (host.at(wanted.ip), wanted.ip)
         return frames.tcp(macs, ips, (port, to_port or wanted.port), flags, seq, ack, data)
 
     def call(
@@ -339,7 +369,7 @@ class Rig(Net):
                 outcomes.append(self._served(client, delivery, wanted.ip, sent))
             else:
                 assert (delivery.host, got["tcp_src"], got["tcp_dst"]) == (client, asked, port)
-                assert (got["eth_src"], got["ip_src"]) == (wanted.mac, wanted.ip), "a RST in a foreign name"
+                assert (got["eth_src"], got["src"]) == (wanted.mac, wanted.ip), "a RST in a foreign name"
                 assert got["tcp_flags"] & RST
                 outcomes.append(Outcome(reset=True, frame=delivery.frame))
         assert len(outcomes) <= 1, outcomes
@@ -348,8 +378,8 @@ class Rig(Net):
     def _served(self, client: str, delivery: Delivery, service_ip: int, sent: bytes) -> Outcome:
         """A server must see itself as the receiver and the client as the sender (itself: the service)."""
         got, server = delivery.fields, self.hosts[delivery.host]
-        assert (got["eth_dst"], got["ip_dst"]) == (server.mac, server.ip)
-        assert got["ip_src"] == (service_ip if delivery.host == client else self.hosts[client].ip)
+        assert (got["eth_dst"], got["dst"]) == (server.mac, server.at(service_ip))
+        assert got["src"] == (service_ip if delivery.host == client else self.hosts[client].at(service_ip))
         same = ("tcp_src", "tcp_dst", "tcp_flags", "seq", "ack")
         assert [got[name] for name in same] == [frames.fields(sent)[name] for name in same]
         assert frames.tcp_data(delivery.frame) == frames.tcp_data(sent)
@@ -376,14 +406,14 @@ class Rig(Net):
         assert call.server is not None
         server, client, got = self.hosts[call.server], self.hosts[who], call.fields
         service_ip = self.balancer.services[service].ip
-        macs, ips = (server.mac, self.mac_of(got["ip_src"])), (server.ip, got["ip_src"])
+        macs, ips = (server.mac, self.mac_of(got["src"])), (got["dst"], got["src"])
         ports = (got["tcp_dst"], got["tcp_src"])
         sent = frames.tcp(macs, ips, ports, flags, 9000, got["seq"] + 1, data)
         taken = [d for d in self.send(server.name, sent) if d.taken]
         assert [d.host for d in taken] == [client.name], taken
         seen = taken[0].fields
-        assert (seen["eth_src"], seen["ip_src"], seen["tcp_src"]) == (self.mac_of(service_ip), service_ip, ports[0])
-        assert (seen["ip_dst"], seen["tcp_dst"], seen["tcp_flags"]) == (client.ip, ports[1], flags)
+        assert (seen["eth_src"], seen["src"], seen["tcp_src"]) == (self.mac_of(service_ip), service_ip, ports[0])
+        assert (seen["dst"], seen["tcp_dst"], seen["tcp_flags"]) == (client.at(service_ip), ports[1], flags)
         assert frames.tcp_data(taken[0].frame) == data
 
     def connect(
@@ -415,7 +445,7 @@ class Rig(Net):
         to_port: of the service's ports; default: the first."""
         host, wanted = self.hosts[client], self.balancer.services[service]
         asked = wanted.port if to_port is None else to_port
-        sent = frames.udp((host.mac, wanted.mac), (host.ip, wanted.ip), (port, asked), data)
+        sent = frames.udp((host.mac, wanted.mac), (host.at(wanted.ip), wanted.ip), (port, asked), data)
         taken = [d for d in self.send(client, sent) if d.taken and "udp_src" in d.fields]
         assert len(taken) <= 1, taken
         return self._took(client, taken[0], wanted.ip, sent) if taken else Outcome()
@@ -423,8 +453,8 @@ class Rig(Net):
     def _took(self, client: str, delivery: Delivery, service_ip: int, sent: bytes) -> Outcome:
         """A server must see itself as the receiver and the client as the sender (itself: the service)."""
         got, server = delivery.fields, self.hosts[delivery.host]
-        assert (got["eth_dst"], got["ip_dst"]) == (server.mac, server.ip)
-        assert got["ip_src"] == (service_ip if delivery.host == client else self.hosts[client].ip)
+        assert (got["eth_dst"], got["dst"]) == (server.mac, server.at(service_ip))
+        assert got["src"] == (service_ip if delivery.host == client else self.hosts[client].at(service_ip))
         assert [got[n] for n in ("udp_src", "udp_dst")] == [frames.fields(sent)[n] for n in ("udp_src", "udp_dst")]
         assert frames.udp_data(delivery.frame) == frames.udp_data(sent)
         return Outcome(server=delivery.host, frame=delivery.frame)
@@ -434,13 +464,13 @@ class Rig(Net):
         assert call.server is not None
         server, client, got = self.hosts[call.server], self.hosts[who], call.fields
         wanted = self.balancer.services[service]
-        macs, ips = (server.mac, self.mac_of(got["ip_src"])), (server.ip, got["ip_src"])
+        macs, ips = (server.mac, self.mac_of(got["src"])), (got["dst"], got["src"])
         sent = frames.udp(macs, ips, (got["udp_dst"], got["udp_src"]), data)
         taken = [d for d in self.send(server.name, sent) if d.taken]
         assert [d.host for d in taken] == [client.name], taken
         seen = taken[0].fields
-        assert (seen["eth_src"], seen["ip_src"], seen["udp_src"]) == (wanted.mac, wanted.ip, got["udp_dst"])
-        assert (seen["ip_dst"], seen["udp_dst"]) == (client.ip, got["udp_src"])
+        assert (seen["eth_src"], seen["src"], seen["udp_src"]) == (wanted.mac, wanted.ip, got["udp_dst"])
+        assert (seen["dst"], seen["udp_dst"]) == (client.at(wanted.ip), got["udp_src"])
         assert frames.udp_data(taken[0].frame) == data
 
     def ask(self, client: str, port: int = 40000, service: int = 0, to_port: int | None = None) -> str:
@@ -460,10 +490,10 @@ class Rig(Net):
         came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and d.fields.get("udp_src") == port]
         return came == [(server, there)] and self.reaches(client, back, server)
 
-    def direct(self, client: str, server: str, port: int = 41000, server_port: int = 80) -> bool:
+    def direct(self, client: str, server: str, port: int = 41000, server_port: int = 80, version: int = 4) -> bool:
         """Call a server at its own address: whether all goes both ways as it is."""
-        macs, ips = self.between(client, server)
-        back = self.between(server, client)
+        macs, ips = self.between(client, server, version)
+        back = self.between(server, client, version)
         opening = frames.tcp(macs, ips, (port, server_port), SYN, 1)
         before = len(self.delivered)
         self.send(client, opening)

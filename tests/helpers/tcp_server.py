@@ -31,7 +31,7 @@ class TcpServer:
 
     def receive(self, frame: bytes) -> list[bytes]:
         got = frames.fields(frame)
-        client = (got["ip_src"], got["tcp_src"])
+        client = (got["src"], got["tcp_src"])
         flags, seq = got["tcp_flags"], got["seq"]
         if flags & RST:
             assert self._expected.pop(client, seq) == seq, "a reset that the server would not believe"
@@ -65,6 +65,6 @@ class TcpServer:
         return [*out, self._segment(got, FIN | ACK, at, next_seq)]
 
     def _segment(self, got: dict[str, int], flags: int, seq: int, ack: int, data: bytes = b"") -> bytes:
-        macs, ips = (self.mac, got["eth_src"]), (self.ip, got["ip_src"])
+        macs, ips = (self.mac, got["eth_src"]), (self.ip, got["src"])
         ports = (self.port, got["tcp_src"])
         return frames.tcp(macs, ips, ports, flags, seq & MASK, ack & MASK, data)

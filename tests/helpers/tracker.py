@@ -118,7 +118,7 @@ def _read(frame: bytes) -> tuple[Tuple, int]:
     assert "seq" in got or "udp_src" in got, "only whole TCP packets and datagrams are tracked here"
     name = "tcp" if "seq" in got else "udp"
     ports = got[f"{name}_src"], got[f"{name}_dst"]
-    return Tuple(got["ip_src"], got["ip_dst"], *ports, got["ip_proto"]), got.get("tcp_flags", 0)
+    return Tuple(got["src"], got["dst"], *ports, got["ip_proto"]), got.get("tcp_flags", 0)
 
 
 def _sensible(flags: int) -> bool:
@@ -129,6 +129,7 @@ def _sensible(flags: int) -> bool:
 
 def _translated(frame: bytes, connection: Connection, reply: bool) -> bytes:
     seen_by_other = (connection.there if reply else connection.back).turned()
-    for name, value in (("ip_src", seen_by_other.src), ("ip_dst", seen_by_other.dst)):
+    version = "ipv6" if seen_by_other.src >> 32 else "ip"
+    for name, value in ((f"{version}_src", seen_by_other.src), (f"{version}_dst", seen_by_other.dst)):
         frame = frames.changed(frame, name, value)
     return frame

@@ -1,9 +1,10 @@
 """One server's check: what the next probe is, what an answer means, and the frames of both.
 
 Every probe is sent in the service's name, by packet-out into the balancing switch, and its answer comes back to that
-address: a check walks the path that clients' packets walk. ARP is asked of all ports, since a server may have moved. A
-TCP or HTTP check needs the server's MAC, so it begins by ARP when the MAC isn't known or the last probe failed; else it
-goes straight to the server. Rule: this module never says that a server is up or down, only what a probe's end was.
+address: a check walks the path that clients' packets walk. ARP (NDP, for IPv6) is asked of all ports, as a server may
+have moved. A TCP or HTTP check needs the server's MAC, so it begins by ARP when the MAC isn't known or the last probe
+failed; else it goes straight to the server. Rule: this module never says that a server is up or down, only what a
+probe's end was.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from lab.balancer.checks import tcp_client
 from lab.balancer.checks.neighbour import Neighbour
 from lab.balancer.checks.tcp_client import Exchange, Segment, Verdict
 from lab.balancer.health import CheckKind
-from lab.balancer.packets import ARP_REQUEST, BROADCAST, ETH_IPV4, PROTO_TCP, Drop, Packet
+from lab.balancer.matching import from_port, packets_of, to_port
+from lab.balancer.packets import ARP_REQUEST, BROADCAST, Drop, Packet
 from lab.balancer.pool import Member
 from lab.balancer.rules import (
     FLOOD,
@@ -62,8 +64,8 @@ class Check:
 
     def rule(self) -> AddRule:
         """The answers to this check's connections come to the controller, whatever a mode does with the service."""
-        match = {"eth_type": ETH_IPV4, "ip_proto": PROTO_TCP, "ip_src": self.member.ip, "ip_dst": self.service.ip}
-        ports: dict[str, int | tuple[int, int]] = {"tcp_src": self.service.port, "tcp_dst": (FIRST_PORT, PORT_MASK)}
+        match = packets_of(self.service, source=self.member.ip, destination=self.service.ip)
+        ports = {**from_port(self.service, self.service.port), **to_port(self.service, (FIRST_PORT, PORT_MASK))}
         return AddRule(
             table=Table.SERVICE,
             priority=ANSWER_PRIORITY,
@@ -99,7 +101,7 @@ class Check:
         """The probe's time is over; why there was no answer, to follow the server's name."""
         self.neighbour.closed()
         if self._exchange is None:
-            return [], "it doesn't answer ARP"
+            return [], f"it doesn't answer {'NDP' if packets.is_ipv6(self.member.ip) else 'ARP'}"
         why = self._exchange.silence()
         return self.drop_exchange(), why
 
@@ -131,14 +133,14 @@ class Check:
 
     def _question(self, mac: int, port: int) -> SendPacket:
         asker = (self.service.mac, self.service.ip)
-        question = packets.arp(ARP_REQUEST, self.service.mac, mac, asker, (0, self.member.ip))
+        question = packets.neighbour(ARP_REQUEST, self.service.mac, mac, asker, (0, self.member.ip))
         return SendPacket(data=question, actions=(Output(port),))
 
     def _request(self) -> bytes:
         settings = self.health.settings
         if settings.kind is not CheckKind.HTTP:
             return b""
-        return tcp_client.request(f"{packets.address(self.service.ip)}:{self.service.port}", settings.path)
+        return tcp_client.request(packets.host_and_port(self.service.ip, self.service.port), settings.path)
 
     def _send(self, segments: Sequence[Segment]) -> list[Command]:
         macs, ips = (self.service.mac, self.member.mac), (self.service.ip, self.member.ip)

@@ -1,0 +1,50 @@
+"""A lab with an IPv6 service, in a sandbox: what its hosts can do beside calling the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pool_live import run
+
+from lab.balancer.modes import CONTROLLER_CHOOSES
+from lab.driver.agent_client import Agent
+from lab.driver.backends import registry
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(params=CONTROLLER_CHOOSES)
+def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    """Of a lab of one IPv6 and one IPv4 service with the same servers, kept running; the engine is left to choose."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    scenario = tmp_path / "six.yaml"
+    scenario.write_text("name: six\nservices: {six: {ip: 'fd00::1:1'}, four: {}}\nload: {clients: [h4, h5, h6]}\n")
+    run("up", str(scenario), "--backend", "sandbox", "--mode", request.param)
+    entry = registry.newest()
+    assert entry is not None
+    agent = Agent(entry.url, entry.token)
+    try:
+        yield agent
+    finally:
+        agent.close()
+        run("down", "--all")
+
+
+def says(agent: Agent, *argv: str) -> str:
+    """What a command on h3 prints; it must succeed."""
+    done: dict[str, Any] = agent.exec("h3", list(argv), timeout_s=10)
+    assert done["exit_code"] == 0, done
+    return str(done["stdout"])
+
+
+def test_ordinary_ipv6_is_switched_beside_a_service(agent: Agent) -> None:
+    assert agent.controller()["engine"] == "osken"
+    answers = [says(agent, "curl", "-sg", f"http://{host}/").split()[0] for host in ("[fd00::1:1]", "10.0.1.1") * 2]
+    assert answers == ["h1", "h1", "h2", "h2"]  # each service has turns of its own
+    for address in ("fd00::4", "fd00::2", "fd00::1:1", "10.0.0.4", "10.0.1.1"):
+        says(agent, "ping", "-c", "1", "-W", "2", address)
+    assert says(agent, "curl", "-sg", "http://[fd00::2]/").startswith("h2 ")  # past the service
+    assert says(agent, "curl", "-sg", "http://[fd00::1:1]/").startswith("h1 ")
