@@ -102,7 +102,8 @@ class Running:
                 guard.shield()
                 self._take_down()
                 self._write()
-        table.show(self.bench, self._folder.path, sys.stdout)
+                if self.bench.results:
+                    table.show(self.bench, self._folder.path, sys.stdout)
         return 0
 
     def _explain(self, error: BaseException) -> str:

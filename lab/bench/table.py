@@ -109,7 +109,8 @@ def _bulk(bench: Bench) -> Any:
 
 def notes(bench: Bench) -> list[str]:
     """What a reader must know beside the figures."""
-    found = [f"without {left['variant']}: {left['why']}" for left in bench.left_out]
+    found = [] if bench.complete else [f"ended early ({bench.reason}): what was measured until then"]
+    found += [f"without {left['variant']}: {left['why']}" for left in bench.left_out]
     for result in bench.results:
         if stalled := result["samples"] - result["sound"]:
             what = f"{result['variant']}, {result['concurrency']} at a time: {stalled} of {result['samples']} stalled"

@@ -100,7 +100,12 @@ def read(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("error", "raised"), [(LabError("it died"), LabError), (Interrupted(), KeyboardInterrupt)])
 def test_what_was_measured_before_the_end_is_kept_and_every_lab_is_taken_down(
-    labs: list[NoLab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, raised: type
+    labs: list[NoLab],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    raised: type,
 ) -> None:
     from bench_samples import sample
 
@@ -115,6 +120,9 @@ def test_what_was_measured_before_the_end_is_kept_and_every_lab_is_taken_down(
     monkeypatch.setattr(measuring, "measure", measure)
     with pytest.raises(raised):
         running(tmp_path, ["direct", "osken-tracked"]).execute()
+    shown = capsys.readouterr().out
+    assert "16 at a time: speed" in shown
+    assert "ended early" in shown
     data = read(tmp_path)
     assert (data["complete"], len(data["samples"]), len(data["results"])) == (False, 1, 1)
     assert data["reason"] in ("osken-tracked: it died", "interrupted")
