@@ -18,10 +18,9 @@ from lab.balancer.rules import Cookie
 
 def test_d06_tcp_over_ipv6_is_switched(rig: Rig) -> None:
     """AttributeError."""
-    segment = bytes.fromhex("9c400050") + bytes(8) + bytes.fromhex("5002faf000000000")
-    packet = bytes.fromhex("6000000000140640fe80") + bytes(13) + b"\x01\xfe\x80" + bytes(13) + b"\x02" + segment
-    (source, target), _ = rig.between("h3", "h1")
-    assert rig.reaches("h1", frames.ethernet(target, source, frames.IPV6, packet), "h3")
+    macs, _ = rig.between("h3", "h1")
+    link_local = frames.ip("fe80::3"), frames.ip("fe80::1")
+    assert rig.reaches("h1", frames.tcp(macs, link_local, (40000, 80), SYN), "h3")
 
 
 @pytest.mark.parametrize("kind", [3, 11])
