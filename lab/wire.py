@@ -185,7 +185,7 @@ class Flood:
     port: int = 80
     syns: int = 10_000
     seconds: float = 10.0
-    spoofed: bool = True  # each from another address of the host's subnet, none of them a host's
+    spoofed: bool = True  # each from another address, of a network that isn't there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,9 @@ SLICE_S = 0.002
 ARP_S = 2.0
 ETHERTYPE = 0x0800
 MSS = b"\x02\x04\x05\xb4"
+# Set apart for benchmarks (RFC 2544), so no host's. Addresses of the hosts' own subnet would be asked for by ARP, and
+# all hosts of a lab share one kernel's table of neighbours (1,024): it would be full, and nobody found anybody.
+NOBODYS = "198.18.0.0/15"
 
 
 def ones(data: bytes) -> int:
@@ -65,10 +68,10 @@ class Frames:
 
 
 class Sources:
-    """Where the SYNs come from: random addresses of a subnet, or one address; always with random ports."""
+    """Where the SYNs come from: random addresses of NOBODYS, or one address; always with random ports."""
 
     def __init__(self, address: str, spoofed: bool, taken: str, seed: int = 1) -> None:
-        ip, _, length = address.partition("/")
+        ip, _, length = (NOBODYS if spoofed else address).partition("/")
         own, self._random = number(ip), random.Random(seed)
         bits = 32 - int(length)
         self._first = own >> bits << bits if spoofed else own

@@ -142,7 +142,7 @@ class Flood(Model):
     service: Name | None = Field(None, description="Default: the first service.")
     syns: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seconds: Annotated[float, Field(gt=0, le=3600)] = Field(10.0, description="Spread evenly over so long.")
-    spoofed: bool = Field(True, description="true: each from another address of the host's subnet.")
+    spoofed: bool = Field(True, description="true: each from another address, of a network that isn't there.")
 
 
 class Action(Model):

@@ -117,7 +117,7 @@ def test_steps_come_typed_and_in_order() -> None:
     scenario = load("scenarios/server_down.yaml")
     kinds = [type(step) for step in scenario.steps]
     assert kinds == [LoadStep, LinkStep, WaitStep, LoadStep, LinkStep, WaitStep, LoadStep]
-    assert scenario.steps[1:3] == (LinkStep(state="down", host="h2"), WaitStep(server="h2", state="down", timeout_s=10))
+    assert scenario.steps[1:3] == (LinkStep(state="down", host="h2"), WaitStep(server="h2", state="down", timeout_s=3))
     assert [step.expect for step in scenario.rounds] == [
         StepExpect(hits={"h1": 10, "h2": 10}),
         StepExpect(hits={"h1": 20, "h2": 0}),

@@ -56,7 +56,7 @@ from lab.balancer.rules import (
 )
 from lab.balancer.statistics import Counters
 
-NUDGES_PER_TICK: Final = 1_000
+NUDGES_PER_TICK: Final = 200  # few enough that probes and new connections are not held up
 RESUME_S: Final = 10.0  # after a switch's return: TCP has repeated by then what an outage of some seconds has lost
 LOST_S: Final = 60.0  # after the tracker was emptied: longer than it remembers a silent UDP flow
 
@@ -73,7 +73,7 @@ class Tracked:
             self._zones[assignment.service.name] = FIRST_UDP_ZONE + number if assignment.service.udp else ZONE
         self._counters = counters
         self._idle_timeout = idle_timeout
-        self._waiting: deque[tuple[Service, int, int, int]] = deque()  # server's address, client to be nudged, its MAC
+        self._waiting: deque[tuple[Service, Member, int, int]] = deque()  # a client to be nudged, and its MAC
         self._draining: set[int] = set()  # cookies of the DRAIN rules that haven't idled out
         self._resuming_until: float | None = None  # s
         self._now = 0.0  # s, as of the last tick
@@ -235,9 +235,10 @@ class Tracked:
 
     def _nudges(self) -> list[Command]:
         """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
-        now_due = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
+        waiting = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
         through = (Track(ZONE, Table.REPLY_TRACKED),)
-        return [nudge_through(service, server, client, mac, through) for service, server, client, mac in now_due]
+        still = [row for row in waiting if row[1].down]  # where the server is back, its connections go on
+        return [nudge_through(service, member.ip, client, mac, through) for service, member, client, mac in still]
 
     def _end_connections(self, service: Service, member: Member) -> list[Command]:
         """Those of a server that is gone: clients that wait for its answer are made to speak, all but the first some by
@@ -246,7 +247,7 @@ class Tracked:
         if service.udp:
             self._lost = True
             return [FlushTracked(zone=self._zones[service.name])]
-        self._waiting += [(service, member.ip, client, mac) for client, mac in ended]
+        self._waiting += [(service, member, client, mac) for client, mac in ended]
         return self._nudges()
 
     def _abort_rules(self, service: Service, member: Member) -> list[AddRule]:

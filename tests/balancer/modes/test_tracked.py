@@ -7,7 +7,7 @@ from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes import MODES
+from lab.balancer.modes import MODES, tracked
 from lab.balancer.modes.tracked import HAIRPIN_ZONE, RESUME_S, ZONE
 from lab.balancer.rules import Cookie, Table
 
@@ -102,6 +102,19 @@ def test_only_clients_of_connections_the_tracker_knows_are_made_to_speak(rig: Ri
     rig.link_down("h1")
     said = [(d.host, d.fields["ip_src"], d.fields["tcp_dst"]) for d in rig.delivered[before:] if d.taken]
     assert said == [("h4", rig.balancer.services[0].ip, 40006)]
+
+
+def test_clients_of_a_server_that_is_back_are_left_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracked, "NUDGES_PER_TICK", 5)
+    for n in range(100):
+        rig.syn("h3", 40000 + n)  # half of them to h1
+    before = len(rig.delivered)
+    rig.link_down("h1")
+    rig.link_up("h1")
+    rig.advance(2)
+    assert rig.up() == ["h1", "h2"]
+    told = [d for d in rig.delivered[before:] if d.taken and d.host == "h3"]
+    assert 5 <= len(told) < 50  # of all
 
 
 def test_tracker_holds_a_connection_from_its_syn_to_its_end(rig: Rig) -> None:

@@ -1,0 +1,114 @@
+"""Tracked mode in a real lab: what connections cost, what the switch keeps of them, and what it can't do is told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from lab import wire
+from lab.driver.agent_client import Agent
+from lab.driver.backends import registry
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.sandbox
+ENGINES = [pytest.param("pox", marks=pytest.mark.pox), "osken"]
+CLIENTS = ("h3", "h4", "h5", "h6")
+CONNECTIONS = 400
+SCENARIO = """
+name: tracked
+services:
+  web: {ip: 10.0.1.1, port: 80, servers: [h1, h2]}
+  api: {ip: 10.0.1.2, port: 8080, servers: [h2, h1]}
+servers: {kind: nginx}
+controller: {mode: tracked}
+load: {service: web}
+"""
+
+
+def run(*words: str) -> None:
+    command = [sys.executable, str(ROOT / "lab/run_lab.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(params=ENGINES)
+def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    scenario = tmp_path / "tracked.yaml"
+    scenario.write_text(SCENARIO)
+    run("up", str(scenario), "--backend", "sandbox", "--engine", request.param)
+    entry = registry.newest()
+    assert entry is not None
+    agent = Agent(entry.url, entry.token)
+    try:
+        yield agent
+    finally:
+        agent.close()
+        run("down", "--all")
+
+
+def served(agent: Agent, url: str, requests: int, clients: tuple[str, ...] = CLIENTS) -> dict[str | None, int]:
+    """By 16 at a time."""
+    wanted = wire.Load(clients=clients, url=url, requests=requests, concurrency=16, timeout_s=20)
+    done = [line for line in agent.load(wanted) if isinstance(line, wire.Request)]
+    assert [request for request in done if not request.ok] == []
+    return dict(Counter(request.server for request in done))
+
+
+def counted(agent: Agent) -> dict[str, Any]:
+    statistics: dict[str, Any] = agent.controller()["statistics"]
+    return statistics
+
+
+def cached_flows(agent: Agent) -> list[str]:
+    """Those of IPv4; hosts' IPv6 chatter and probes are nobody's connections."""
+    lines: list[str] = agent.exec("s1", ["ovs-appctl", "dpctl/dump-flows"])["stdout"].splitlines()
+    return [line for line in lines if "eth_type(0x0800)" in line]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 15
+    while not condition():
+        assert monotonic() < deadline, "it never came true"
+        sleep(0.05)
+
+
+def test_connections_cost_a_packet_in_each_and_leave_few_flows(agent: Agent) -> None:
+    assert served(agent, "http://10.0.1.1", 16) == {"h1": 8, "h2": 8}  # all hosts have been learned
+    before = counted(agent)
+    assert served(agent, "http://10.0.1.1", CONNECTIONS) == {"h1": CONNECTIONS / 2, "h2": CONNECTIONS / 2}
+    flows = cached_flows(agent)
+    after = counted(agent)
+    spent = {name: after[name] - before[name] for name in ("packet_ins", "flow_mods", "flow_mods_total")}
+    assert spent == {"packet_ins": CONNECTIONS, "flow_mods": 0, "flow_mods_total": 0}
+    assert (after["switch_errors"], {n for n in after["drops"].values()}) == ({}, {0})
+    assert len(flows) <= 30, "\n".join(flows)
+    ports = {port for flow in flows for port in re.findall(r"(?:src|dst)=(\d+)[,)]", flow)}
+    assert ports <= {"80", "8080"}, flows  # a service's, no client's
+
+    assert served(agent, "http://10.0.1.2:8080", 40) == {"h1": 20, "h2": 20}
+    assert len(cached_flows(agent)) < 50
+
+
+def test_servers_may_be_clients_and_be_chosen_for_themselves(agent: Agent) -> None:
+    for client in ("h1", "h2"):
+        assert served(agent, "http://10.0.1.1", 20, (client,)) == {"h1": 10, "h2": 10}
+    assert served(agent, "http://10.0.0.1", 5, ("h2", "h3")) == {"h1": 5}  # its own address
+
+
+def test_switch_that_refuses_to_track_is_told_of_by_name(agent: Agent) -> None:
+    for feature in ("ct_state_nat", "ct_state"):
+        done = agent.exec("s1", ["ovs-appctl", "dpif/set-dp-features", "s1", feature, "false"])
+        assert done["exit_code"] == 0, done
+    agent.pool("web", "h3", "add", ip="10.0.0.3")  # its rules are refused
+    wait_until(lambda: "nicira/no_connection_tracker" in counted(agent)["switch_errors"])
+    assert "mode tracked can't work without: use --mode reactive" in agent.controller_log()
+    assert "Traceback" not in agent.controller_log()
