@@ -13,6 +13,8 @@ Rule: what must be is told by `helpers.lab_books`, not by asking the balancer. L
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
 from helpers.lab_books import SERVERS, Books, Call
@@ -27,7 +29,7 @@ from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.modes import MODES
 from lab.balancer.rules import COOKIE_LOW_48, Cookie, cookie_member
 
-WEB = "service0"
+WEB, SERVICE6 = "service0", "fd00::1:1"
 CLIENT_NAMES = ["h1", "h2", "h4", "h5"]  # servers call as well
 CLIENTS, ANY_SERVER = st.sampled_from(CLIENT_NAMES), st.sampled_from(SERVERS)
 PORTS, DIRECT_PORTS = range(40000, 40003), range(41000, 41002)
@@ -54,11 +56,12 @@ class Lab(Books, RuleBasedStateMachine):
         bound=st.sampled_from([2, 5, ROOMY]),
         kind=st.sampled_from(CheckKind),
         policy=st.sampled_from(["round_robin"] * 3 + sorted(MODES["reactive"])),
+        six=st.booleans(),
     )
-    def start(self, mode: str, speaks: str, bound: int, kind: CheckKind, policy: str) -> None:
+    def start(self, mode: str, speaks: str, bound: int, kind: CheckKind, policy: str, six: bool) -> None:
         self.mode, self.bound, self.kind, self.policy = mode, bound, kind, policy
         self.rig = Rig(
-            services=[Service(servers=SERVERS, policy=policy)],
+            services=[Service(SERVICE6 if six and speaks != "1.0" else SERVICE, servers=SERVERS, policy=policy)],
             host_count=5,
             mode=mode,
             speaks=speaks,
@@ -167,7 +170,9 @@ class Lab(Books, RuleBasedStateMachine):
             self.numbers[server] = self.next_number
             self.next_number += 1
             health = self.rig.health
-            self.rig.obey(pool.add(WEB, ServerSettings(name=server, ip=f"10.0.0.{server[1:]}", health=health)))
+            self.rig.obey(
+                pool.add(WEB, ServerSettings(name=server, ip=str(ip_address(self.address(server))), health=health))
+            )
 
     # the world
 
@@ -199,9 +204,13 @@ class Lab(Books, RuleBasedStateMachine):
         host, liar = self.rig.hosts[server], self.rig.hosts[thief]
         if not self.alive(server) or server not in self.rig.up() or thief in self.cut:
             return
-        mac = host.mac if at_port else liar.mac
-        to = (self.rig.service_mac(), frames.ip(SERVICE))
-        self.rig.arrive(liar.port, frames.arp(2, mac, to[0], (mac, host.ip), to))
+        mac, service = host.mac if at_port else liar.mac, self.rig.balancer.services[0]
+        if service.ip >> 32:
+            macs, ips = (mac, service.mac), (host.ip6, service.ip)
+            lie = frames.ndp(frames.ADVERTISEMENT, macs, ips, host.ip6, mac, flags=3 << 29)
+        else:
+            lie = frames.arp(2, mac, service.mac, (mac, host.ip), (service.mac, service.ip))
+        self.rig.arrive(liar.port, lie)
         assert self.rig.member(server).mac == host.mac
         assert self.rig.balancer._switch.port_of(host.mac) in (None, host.port)
 
@@ -267,8 +276,8 @@ class Lab(Books, RuleBasedStateMachine):
             got = delivery.fields
             if not delivery.taken or got.get("tcp_dst") not in PORTS:
                 continue
-            sender = (got["eth_src"], got["ip_src"], got["tcp_src"])
-            assert sender == (self.rig.service_mac(), frames.ip(SERVICE), 80), delivery
+            service = self.rig.balancer.services[0]
+            assert (got["eth_src"], got["src"], got["tcp_src"]) == (service.mac, service.ip, 80), delivery
             if (got["tcp_flags"], got["seq"], got["ack"]) == (ACK, 0, 0):
                 nudged.add((delivery.host, got["tcp_dst"]))
         for client, port in sorted(nudged & self.calls.keys()):

@@ -13,9 +13,10 @@ from helpers.rig import Outcome, Rig
 from helpers.tracker import Connection
 from lab.balancer.health import CheckKind
 from lab.balancer.modes import tracked
-from lab.balancer.rules import COOKIE_LOW_48, Cookie
+from lab.balancer.rules import Cookie
 
 SERVERS = ["h1", "h2", "h3"]
+SENDER = ("ip_src", "ipv6_src", "tcp_src")  # of a connection's rule
 
 
 @dataclass
@@ -76,18 +77,20 @@ class Books:
         undecided = self.rig.balancer.assignments[0].undecided
         return client not in self.cut and not self.rig.hosts[client].mute and not undecided
 
-    def key(self, client: str, port: int) -> int:
-        return self.rig.hosts[client].ip << 16 | port
+    def address(self, host: str) -> int:
+        """Of the service's IP version."""
+        return self.rig.hosts[host].at(self.rig.balancer.services[0].ip)
 
     def in_switch(self, client: str, port: int) -> bool:
         """Whether the switch knows the connection, so that the controller needs not."""
         if self.mode == "tracked":
             return self.tracked(client, port) is not None
-        ours = [r.cookie for r in self.rig.switch.of_kind(Cookie.CONNECTION)]
-        return self.key(client, port) in [cookie & COOKIE_LOW_48 for cookie in ours]
+        wanted = {self.address(client), port}
+        matches = [rule.match for rule in self.rig.switch.of_kind(Cookie.CONNECTION)]
+        return any(wanted == {v for name, v, _ in match if name in SENDER} for match in matches)
 
     def tracked(self, client: str, port: int) -> Connection | None:
-        return self.rig.switch.tracker.known(tracked.ZONE, (self.rig.hosts[client].ip, port))
+        return self.rig.switch.tracker.known(tracked.ZONE, (self.address(client), port))
 
     def hits(self) -> dict[str, int]:
         return {m.name: m.hits for m in self.rig.balancer.services[0].members}
