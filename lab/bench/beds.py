@@ -85,7 +85,6 @@ class Bed:
         with contextlib.suppress(LabError):
             self.session.agent.be_quick()
             found = self.session.files()
-        self.session.agent.close()
         self.session.lab.down()
         return found
 
@@ -99,7 +98,6 @@ def make(variant: Variant, backend: Backend, pox: Path | None, kept: Mapping[str
         return bed
     except BaseException as error:
         reason = session.explain(error) if isinstance(error, LabError) else None
-        session.agent.close()
         session.lab.down()
         if reason:
             raise LabError(reason) from None

@@ -13,10 +13,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import requests
-
 from lab import wire, wire_bench
 from lab.driver.errors import LabError
+from lab.driver.http_call import Answer, CallError, Silent, call
 
 CONNECT_S: Final = 5.0  # the agent is on this machine
 ANSWER_S: Final = 60.0  # the longest that one call may be silent; the run's own time limit is usually less
@@ -39,15 +38,10 @@ class Agent:
     """A lab's agent at `url` (http://127.0.0.1:PORT), spoken to with the lab's token."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the user's must never be asked for 127.0.0.1
-        self._session.headers["Authorization"] = f"Bearer {token}"
-
+        place = urllib.parse.urlsplit(url)
+        self._address = (place.hostname or "127.0.0.1", place.port or wire.AGENT_PORT)
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._longest_s = float("inf")
-
-    def close(self) -> None:
-        self._session.close()
 
     def be_quick(self, seconds: float = 2.0) -> None:
         """From here on no answer is waited for longer than this: the user wants to go home."""
@@ -117,7 +111,7 @@ class Agent:
     def load(self, load: wire.Load) -> Generator[wire.Request | LoadEnd, None, None]:
         """Run a round of requests: each as it ends, LoadEnd at last. Closing the iterator stops the load."""
         longest = load.timeout_s + (1 / load.rate if load.rate else 0)  # silence between two lines
-        with self._call("POST", "/load", wire.encode(load), timeout_s=longest + ANSWER_S, stream=True) as answer:
+        with self._call("POST", "/load", wire.encode(load), timeout_s=longest + ANSWER_S) as answer:
             for line in self._lines(answer):
                 if line:
                     yield self._record(line)
@@ -176,44 +170,41 @@ class Agent:
 
     def _text(self, path: str) -> str:
         with self._call("GET", path, timeout_s=STATE_S) as answer:
-            answer.encoding = "utf-8"
-            return answer.text
+            try:
+                return answer.text
+            except CallError:
+                raise LabError(f"the connection to the agent was lost in its answer to GET {path}") from None
 
     def _json(self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
         with self._call(method, path, body, timeout_s=timeout_s) as answer:
             try:
                 data = answer.json()
-            except requests.exceptions.RequestException:
+            except CallError:
                 data = None
         if not isinstance(data, dict):
             raise LabError(f"the agent answered {method} {path} with something that is no JSON object")
         return data
 
-    def _call(
-        self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S, stream: bool = False
-    ) -> requests.Response:
+    def _call(self, method: str, path: str, body: Any = None, *, timeout_s: float = ANSWER_S) -> Answer:
         """The answer of a call that went well; LabError for any other."""
         timeout_s = min(timeout_s, self._longest_s)
         try:
-            answer = self._session.request(
-                method, self._url + path, json=body, timeout=(CONNECT_S, timeout_s), stream=stream
-            )
-        except requests.exceptions.Timeout:
+            answer = call(self._address, method, path, self._headers, body, connect_s=CONNECT_S, timeout_s=timeout_s)
+        except Silent:
             raise LabError(f"the agent gave no answer to {method} {path} within {timeout_s:g} s") from None
-        except requests.exceptions.RequestException:
+        except CallError:
             raise LabError(f"the agent can't be reached any more: {method} {path} got no answer") from None
-        if not answer.ok:
+        if answer.status >= 400:
             with answer:
-                kind = Refused if answer.status_code < 500 else LabError
+                kind = Refused if answer.status < 500 else LabError
                 raise kind(_refusal(method, path, answer))
         return answer
 
     @staticmethod
-    def _lines(answer: requests.Response) -> Iterator[bytes]:
-        """Lines as they come; chunk_size None reads what is there, where a size would wait until it is full."""
+    def _lines(answer: Answer) -> Iterator[bytes]:
         try:
-            yield from answer.iter_lines(chunk_size=None)
-        except requests.exceptions.RequestException:
+            yield from answer.lines()
+        except CallError:
             raise LabError("the connection to the agent was lost while the load ran") from None
 
     @staticmethod
@@ -232,12 +223,12 @@ def _part(name: str) -> str:
     return urllib.parse.quote(name, safe="")
 
 
-def _refusal(method: str, path: str, answer: requests.Response) -> str:
+def _refusal(method: str, path: str, answer: Answer) -> str:
     """The agent's own sentence, where there is one."""
     said = None
-    with contextlib.suppress(requests.exceptions.RequestException):
+    with contextlib.suppress(CallError):
         data = answer.json()
         said = data.get("error") if isinstance(data, dict) else None
     if said:
         return str(said)
-    return f"the agent answered {method} {path} with HTTP status {answer.status_code}"
+    return f"the agent answered {method} {path} with HTTP status {answer.status}"

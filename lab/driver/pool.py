@@ -62,8 +62,6 @@ def _ask(where: Where, question: Any) -> Any:
         return question(agent)
     except Refused as error:
         raise UsageError(str(error)) from None
-    finally:
-        agent.close()
 
 
 def _service(where: Where, pools: Mapping[str, Any]) -> str:

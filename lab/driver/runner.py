@@ -169,7 +169,6 @@ class Run:
         try:
             if self.kept:
                 return
-            session.agent.close()
             session.lab.down()
         except LeftBehind as error:
             self.result.left = str(error)
