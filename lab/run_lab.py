@@ -6,6 +6,9 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the folder of `lab`, in place of lab/ itself
-    from lab.driver.cli import main
+    try:
+        from lab.driver.cli import main
 
-    sys.exit(main())
+        sys.exit(main())
+    except KeyboardInterrupt:  # before `main` could see to it
+        sys.exit(130)

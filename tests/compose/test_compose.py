@@ -22,6 +22,7 @@ import pytest
 from lab.driver import backends
 from lab.driver.backends import engine, images, projects, registry
 from lab.driver.backends.compose import ComposeBackend, ComposeLab
+from lab.driver.backends.compose_command import Compose
 from lab.driver.errors import LabError, UsageError
 
 pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("spotless")]
@@ -252,22 +253,23 @@ def test_a_checkout_that_others_cant_read_makes_a_controller_that_runs(docker_en
     for source in ("lab", "images/controller"):
         shutil.copytree(images.ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__", "pox"))
     (tmp_path / "images" / "controller" / "pox").mkdir()
+    for source in ("compose.yaml", ".dockerignore"):
+        shutil.copy(images.ROOT / source, tmp_path)
     subprocess.run(["chmod", "-R", "go=", str(tmp_path)], check=True)
-    tag = f"balance-lab/controller:test-closed-{os.getpid()}"
-    build = ["docker", "build", "--tag", tag, "--build-arg", "POX_CLONE=no", "--file", "images/controller/Dockerfile"]
+    tag = f"test-closed-{os.getpid()}"
+    image = f"balance-lab/controller:{tag}"
+    compose = Compose(engine.compose_command() or [], tmp_path, f"balance-lab-{tag}")
     try:
-        done = subprocess.run([*build, "."], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        look = [
-            *("docker", "run", "--rm", "--entrypoint", "sh", tag),
-            "-c",
-            "entrypoint health; python3 -m lab.engines.supervisor",
-        ]
-        said = subprocess.run(look, capture_output=True, text=True).stderr
+        built = compose.run("build", "controller", LAB_TAG=tag, LAB_POX_CLONE="no")  # the packages' layer is there
+        assert built.returncode == 0, built.stdout
+        look = ["docker", "run", "--rm", "--entrypoint", "sh", image, "-c"]
+        said = subprocess.run(
+            [*look, "entrypoint health; python3 -m lab.engines.supervisor"], capture_output=True, text=True
+        ).stderr
         assert "Connection refused" in said  # the health check ran, and nothing listens yet
         assert "supervisor: LAB_TOKEN is not set" in said
     finally:
-        subprocess.run(["docker", "image", "rm", "--force", tag], capture_output=True)
+        subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True)
 
 
 @pytest.fixture

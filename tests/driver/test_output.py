@@ -94,3 +94,10 @@ def test_a_full_disk_behind_the_output_is_one_sentence(folder: Path) -> None:
 def test_closed_streams_are_no_error(folder: Path) -> None:
     command = ["sh", "-c", f"exec {sys.executable} {PROGRAM} list >&- 2>&-"]
     assert subprocess.run(command, cwd=folder, timeout=60, check=False).returncode == 0
+
+
+def test_ctrl_c_before_anything_is_imported_is_130_and_no_traceback(folder: Path) -> None:
+    (folder / "click.py").write_text("raise KeyboardInterrupt\n")
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run([sys.executable, PROGRAM, "list"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
