@@ -21,7 +21,8 @@ from lab import __version__
 from lab.driver.errors import LabError, UsageError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+NO_READER: Final = (errno.EPIPE, errno.EIO)  # the pipe's other end, or the terminal, is gone
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 EXIT_NO_READER = 141  # as of any program that SIGPIPE ends
 DEFAULT_SCENARIO: Final = "scenarios/round_robin.yaml"
 
@@ -357,13 +358,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a failure can be told
         sys.stderr.flush()
         return code
-    except BrokenPipeError:
-        return _leave_without_reader()
     except SystemExit as end:  # rich's own answer to a broken pipe
         if not isinstance(end.__context__, BrokenPipeError):
             raise
         return _leave_without_reader()
-    except OSError as error:  # a full disk
+    except OSError as error:
+        if error.errno in NO_READER:
+            return _leave_without_reader()
         _discard_output()
         return _say(f"the output can't be written: {error.strerror or error}", EXIT_BROKEN)
 
@@ -384,7 +385,7 @@ def _run_command(argv: list[str]) -> int:
     except (UsageError, LabError) as error:
         return _say(str(error), error.exit_code)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in OUTPUT_ERRORS:
+        if isinstance(error, OSError) and error.errno in NO_READER + NO_ROOM:
             raise
         return _say(f"internal error: {type(error).__name__}: {error}{_keep_trace()}", EXIT_BROKEN)
 

@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
 
 if TYPE_CHECKING:
     from lab.driver.scenario import LoadStep
@@ -40,7 +40,27 @@ class Screen(Protocol):
 def make_screen(stream: IO[str] | None = None) -> Screen:
     """The live screen where `stream` (stderr) is a terminal, else plain lines."""
     stream = stream or sys.stderr
-    return LiveScreen(stream) if stream.isatty() else PlainScreen(stream)
+    lasting = cast("IO[str]", _Lasting(stream))
+    return LiveScreen(lasting) if stream.isatty() else PlainScreen(lasting)
+
+
+class _Lasting:
+    """A stream that nobody may read any more, a closed terminal or pipe: the run goes on, and its end tells."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Round:
@@ -85,8 +105,7 @@ class PlainScreen:
         self._next_line = 0.0
 
     def say(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the run goes on, and its end tells
-            print(text, file=self._stream, flush=True)
+        print(text, file=self._stream, flush=True)
 
     def phase(self, text: str) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ ROOT = Path(cli.__file__).parents[2]
 PROGRAM = str(ROOT / "lab" / "run_lab.py")
 GOOD = "name: good\nload: {requests: 20}\ncontroller: {engine: osken}\nexpect: {hits: {h1: 10, h2: 10}}\n"
 ON_A_LAB_OF_AIR = """
-import sys
+import os, sys
 from fake_lab import FakeAgent, FakeBackend
 from lab.driver import backends
 from lab.driver.cli import main
-backend = FakeBackend(FakeAgent())
+agent = FakeAgent()
+agent.hang_at = int(os.environ.get("HANG_AT", "-1"))
+backend = FakeBackend(agent)
 backends.choose = lambda name="auto": (backend, "made of air")
 code = main(sys.argv[1:])
 open("downs", "w").write(str([lab.downs for lab in backend.labs]))
@@ -101,3 +104,19 @@ def test_ctrl_c_before_anything_is_imported_is_130_and_no_traceback(folder: Path
     env = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run([sys.executable, PROGRAM, "list"], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_terminal_that_closes_ends_the_run_with_its_result_written_and_its_lab_down(folder: Path) -> None:
+    """As when a connection by ssh is lost: SIGHUP, and every write fails."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "HANG_AT": "3"}
+        os.execv(sys.executable, [sys.executable, "-c", ON_A_LAB_OF_AIR, "good.yaml"])
+    shown = b""
+    while b"/20 requests" not in shown:
+        shown += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 141
+    assert (folder / "downs").read_text() == "[1]"
+    assert '"verdict": "interrupted"' in (folder / "runs" / "latest" / "result.json").read_text()
