@@ -1,8 +1,9 @@
 """Mininet's part: nodes, links and switches of a `wire.Network`. The only module that imports Mininet.
 
 Mininet configures each node through its shell, one command after the other. The classes here keep Mininet's model of
-the network (so `net['h1'].cmd(…)`, `configLinkStatus` and the rest work) and do the same work in bulk: shells start
-side by side, all links are made by one `ip`, addresses are set by ioctl, all switches by one `ovs-vsctl`.
+the network (so `net['h1'].cmd(…)`, `configLinkStatus` and the rest work) and do the same work in bulk: nodes start side
+by side, a host's shell only when it is used, all links are made by one `ip`, addresses are set by ioctl, all switches
+by one `ovs-vsctl`.
 Classes: Net; below it QuickHost, QuickSwitch, QuickIntf, QuickLink. Rule: one thread at a time.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import resource
 import shlex
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GROUP = "77"  # marks our links, so that one call deletes them all
-SHELLS_AT_ONCE = 6
-FILES = 16_384  # open at once, by us and by what we start: three per host, one per connection
+NODES_AT_ONCE = 6
+FILES = 16_384  # open at once, by us and by what we start: two per host, one per connection
 
 
 class _StrictVersion:
@@ -86,7 +88,14 @@ class QuickLink(Link):  # type: ignore[misc]
 
 
 class QuickHost(Host):  # type: ignore[misc]
-    """A host that knows its address, and leaves setting it to Net."""
+    """A host that knows its address, and leaves setting it to Net. Its shell starts when it is first spoken to.
+
+    Four programs and a conversation are a shell's start, and most hosts never need one: what runs on them is started in
+    their namespaces. Until then, and for `pid`, a `cat` that waits for us to end holds those."""
+
+    _shell: subprocess.Popen[bytes] | None = None
+    _holder: subprocess.Popen[bytes] | None = None
+    _starting = False
 
     @classmethod
     def setup(cls) -> None:
@@ -96,6 +105,40 @@ class QuickHost(Host):  # type: ignore[misc]
         interface = self.defaultIntf()
         interface.ip, _, interface.prefixLen = ip.partition("/")
         return {}
+
+    def startShell(self, mnopts: str | None = None) -> None:  # Mininet's name; called when the host is made
+        """Make the namespaces; how else a shell would be started (`mnopts`) doesn't matter."""
+        holder = subprocess.Popen(
+            ["mnexec", "-np", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert holder.stdout is not None
+        with holder.stdout as said:  # its process id, once the namespaces are there
+            if not said.readline().strip():
+                raise Refusal(500, f"mnexec could not make the namespaces of {self.name}")
+        self._holder = holder
+        self.pid = holder.pid
+
+    @property
+    def shell(self) -> subprocess.Popen[bytes] | None:
+        if self._shell is None and self._holder is not None and not self._starting:
+            self._starting, self.inNamespace = True, False  # so that it joins these namespaces, and makes none
+            try:
+                super().startShell(f"-cda{self._holder.pid}")
+            finally:
+                self._starting, self.inNamespace = False, True
+                self.pid = self._holder.pid
+        return self._shell
+
+    @shell.setter
+    def shell(self, process: subprocess.Popen[bytes] | None) -> None:
+        self._shell = process
+
+    def terminate(self) -> None:
+        holder, self._holder = self._holder, None
+        super().terminate()
+        if holder is not None and holder.stdin is not None:
+            holder.stdin.close()
+            holder.wait()
 
 
 class QuickSwitch(OVSSwitch):  # type: ignore[misc]
@@ -135,8 +178,8 @@ class Net:
         self.places: dict[str, Namespace] = {}
 
     def start_nodes(self) -> None:
-        """Start each node's shell, side by side: starting one is mostly waiting for it."""
-        with ThreadPoolExecutor(SHELLS_AT_ONCE) as pool:
+        """Start each node, side by side: starting one is mostly waiting for it."""
+        with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
             started = [pool.submit(self._add_host, host) for host in self._network.hosts]
             started += [pool.submit(self._add_switch, switch) for switch in self._network.switches]
         for node in started:
@@ -180,7 +223,7 @@ class Net:
         self._mininet.configLinkStatus(one, other, state)
 
     def pids(self) -> dict[str, int]:
-        """Each host's shell: whoever joins its namespaces is on the host."""
+        """A process of each host: whoever joins its namespaces is on the host."""
         return {host.name: host.pid for host in self._mininet.hosts}
 
     def stop(self) -> None:
