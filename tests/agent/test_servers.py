@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_rig import free_port, open_folder
+from agent_rig import free_port, open_folder, wait_until
 
 from lab import wire
 from lab.agent import privileges
@@ -50,11 +50,13 @@ def test_a_server_answers_once_it_is_up_and_again_after_a_stop(servers: Servers,
     serve(servers, kind, port)
     servers.wait_listening()
     assert get(port)[0] == "h1"
+    wait_until(lambda: len(servers.hits()["h1"]) == 1, "the hit's line")  # nginx answers first, and writes then
     servers.stop_on("h1")
     with pytest.raises(ConnectionRefusedError):
         get(port)
     servers.start_on("h1")
     assert get(port)[1].startswith(b"h1 answers.")
+    wait_until(lambda: len(servers.hits()["h1"]) == 2, "the second hit's line")
     assert [hit.path for hit in servers.hits()["h1"]] == ["/a", "/a"]
 
 
