@@ -88,7 +88,7 @@ class Agent:
     # Building and taking down
 
     def build(self, network: wire.Network) -> dict[str, Any]:
-        """Build `network` with its servers, not yet connected; returns datapath, tracker (None: unknown), versions."""
+        """Build `network` with its servers, not yet connected; returns datapath, what it is able to, versions."""
         checks.check_network(network)
         if self._built is not None:
             raise Refusal(409, "there is a network already: DELETE /network takes it down")
@@ -99,7 +99,7 @@ class Agent:
             net.start_nodes()
             servers.start(network.servers, net.places)  # they come up while the links are made
             net.start_links()
-            tracker = self._ovs.has_tracker(network.switches[0].name)  # one datapath serves all switches
+            abilities = self._ovs.abilities(network.switches[0].name)  # one datapath serves all switches
             servers.wait_listening()
         except BaseException:
             self._take_down(net, servers)
@@ -107,7 +107,7 @@ class Agent:
         versions = {"open_vswitch": self._ovs.version, "mininet": net.version, "curl": self._curl.result()}
         self._built = Built(network, net, servers, self._ovs.datapath, versions)
         log.info("built %s", describe(network, self._ovs.datapath))
-        return {"datapath": self._ovs.datapath, "tracker": tracker, "versions": versions}
+        return {"datapath": self._ovs.datapath, **abilities, "versions": versions}
 
     def tear_down(self) -> None:
         built = self.network()

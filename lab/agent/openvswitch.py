@@ -26,6 +26,7 @@ RUN = Path("/run/openvswitch")
 MODULE = Path("/sys/module/openvswitch")
 TUN = "/dev/net/tun"
 STATE = re.compile(r"\|rconn\|DBG\|(?P<switch>[^|<]+)<->tcp:\S+: entering (?P<state>\w+)")
+HASH, SYMMETRIC_L4 = "Max dp_hash algorithm", 1  # OVS_HASH_ALG_SYM_L4
 TRACKER = ("Recirc", "CT state", "CT zone", "CT state NAT")  # what `ct` with translation needs of a datapath
 CONNECTED = ("ACTIVE", "IDLE")  # of rconn's states; IDLE: an echo request is on its way
 NO_VERSION = re.compile(r"version negotiation failed \(we support (?P<ours>.+), peer supports (?P<theirs>.+)\)")
@@ -43,10 +44,22 @@ def read_connections(lines: Iterable[str], known: dict[str, bool]) -> None:
 
 def read_tracker(features: str) -> bool | None:
     """Whether there is a connection tracker that translates, by what `dpif/show-dp-features` prints; None: unsaid."""
-    said = dict(line.rsplit(": ", 1) for line in features.splitlines() if ": " in line)
+    said = _said(features)
     if not all(name in said for name in TRACKER):
         return None
-    return all(said[name].strip() == "Yes" for name in TRACKER)
+    return all(said[name] == "Yes" for name in TRACKER)
+
+
+def read_hash(features: str) -> bool | None:
+    """Whether a group can hash addresses and ports itself, by the same text; None: unsaid.
+
+    Else it takes the hash that the kernel has put on a packet, which may change when a packet is sent again."""
+    algorithm = _said(features).get(HASH, "")
+    return int(algorithm) >= SYMMETRIC_L4 if algorithm.isdecimal() else None
+
+
+def _said(features: str) -> dict[str, str]:
+    return dict(line.strip().rsplit(": ", 1) for line in features.splitlines() if ": " in line)
 
 
 def read_misfits(lines: Iterable[str], misfits: dict[str, str]) -> None:
@@ -195,12 +208,14 @@ class OpenVSwitch:
                 break
         return missing
 
-    def has_tracker(self, switch: str) -> bool | None:
-        """Whether the switch's datapath has a connection tracker that translates; None: it can't be known."""
+    def abilities(self, switch: str) -> dict[str, bool | None]:
+        """What the switch's datapath can do of what only some can: "tracker" translates connections, "hash" makes one
+        of addresses and ports for a group; None: it can't be known."""
         try:
-            return read_tracker(run(["ovs-appctl", "dpif/show-dp-features", switch]))
+            said = run(["ovs-appctl", "dpif/show-dp-features", switch])
         except Refusal:  # an Open vSwitch that doesn't know the question
-            return None
+            said = ""
+        return {"tracker": read_tracker(said), "hash": read_hash(said)}
 
     def misfit(self, switches: Sequence[str]) -> str:
         """One sentence about a switch that shares no OpenFlow version with its controller; empty: there is none."""

@@ -51,7 +51,7 @@ class Agent:
         return self._json("GET", "/health", timeout_s=STATE_S)
 
     def put_network(self, network: wire.Network) -> dict[str, Any]:
-        """Build the network; not yet connected to a controller. Gives {"datapath", "tracker", "versions"}."""
+        """Build the network; not yet connected to a controller. Gives {"datapath", "tracker", "hash", "versions"}."""
         return self._json("PUT", "/network", wire.encode(network))
 
     def connect_network(self) -> None:

@@ -104,6 +104,7 @@ class Run:
         self.result.datapath = session.network.get("datapath")
         self.result.engine = session.controller.get("engine", plan.engine)
         self.result.versions = session.versions
+        self.result.notes += session.notes
 
     def _do_steps(self) -> None:
         session = self._need_session()

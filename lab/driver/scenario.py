@@ -85,6 +85,10 @@ class Scenario:
         return self.model.controller.mode
 
     @property
+    def stateful(self) -> bool:
+        return self.model.controller.stateful
+
+    @property
     def policies(self) -> dict[str, str]:
         """Service → the policy that runs. Stock POX has one way, at random, whatever the scenario says."""
         stock = self.engine == "stock"

@@ -20,6 +20,7 @@ from lab.driver.guard import wait_until
 if TYPE_CHECKING:
     from lab.driver.agent_client import Agent
     from lab.driver.plan import Plan
+    from lab.driver.scenario import Scenario
 
 SERVERS_UP_S: Final = 20.0  # stock POX takes 5 s for the last of two servers
 LOGS_SETTLE_S: Final = 2.0  # a server's log may be a breath behind its answer
@@ -33,7 +34,8 @@ class Session:
 
         self.lab = lab
         self.agent: Agent = Agent(lab.url, lab.token)
-        self.network: dict[str, Any] = {}  # the agent's answer: datapath, tracker, versions
+        self.network: dict[str, Any] = {}  # the agent's answer: datapath, tracker, hash, versions
+        self.notes: list[str] = []  # for the result
         self.controller: dict[str, Any] = {}  # the supervisor's: engine, versions
         self._ended = False  # the controller, by a step: that it is dead is no news
 
@@ -44,16 +46,24 @@ class Session:
         self.network, self.controller = together(
             lambda: self.agent.put_network(scenario.network()), lambda: self.agent.put_controller(controller)
         )
-        self._check_mode(scenario.mode)
+        self._check_mode(scenario)
         self.agent.connect_network()
         self.wait_for_servers({server for pool in scenario.servers.values() for server in pool})
 
-    def _check_mode(self, mode: str) -> None:
-        """Raises LabError: the switch can't do what the mode needs, and connections would hang."""
-        if mode == "tracked" and self.network.get("tracker") is False:
-            kind = self.network.get("datapath")
-            text = f"mode tracked needs a connection tracker, and Open vSwitch's {kind} datapath here has none"
+    def _check_mode(self, scenario: Scenario) -> None:
+        """Raises LabError: the switch can't do what the mode needs, and connections would hang or break."""
+        mode, datapath = scenario.mode, f"Open vSwitch's {self.network.get('datapath')} datapath here"
+        stateless = mode == "proactive" and not scenario.stateful
+        if mode != "reactive" and not stateless and self.network.get("tracker") is False:
+            text = f"mode {mode} needs a connection tracker, and {datapath} has none"
             raise LabError(f"{text}; use --mode reactive")
+        if mode == "proactive" and self.network.get("hash") is False:
+            text = (
+                f"{datapath} makes no hash of addresses and ports for a group, so packets sent again may be hashed anew"
+            )
+            if stateless:
+                raise LabError(f"{text} and connections would break; use controller.stateful: true")
+            self.notes.append(f"{text}; connections stay where they are, and shares may be uneven")
 
     @property
     def versions(self) -> dict[str, str | None]:

@@ -57,6 +57,7 @@ def test_building_tells_whether_the_switches_can_track_connections(agent: Door) 
     try:
         answer = agent.ask("PUT", "/network", wire.encode(NETWORK)).json()
         said = run(agent, "agent", "ovs-appctl", "dpif/show-dp-features", "s2")
+        assert answer["hash"] is ("Max dp_hash algorithm: 0\n" not in said)
         assert answer["tracker"] is ("CT state: Yes\n" in said and "CT state NAT: Yes\n" in said)
     finally:
         agent.ask("DELETE", "/network")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.agent.openvswitch import OpenVSwitch, read_connections, read_misfits, read_tracker, run
+from lab.agent.openvswitch import OpenVSwitch, read_connections, read_hash, read_misfits, read_tracker, run
 from lab.agent.refusal import Refusal
 
 LINE = "2026-11-25T03:27:19.116Z|00045|rconn|DBG|s1<->tcp:127.0.0.1:6633: entering "
@@ -119,4 +119,12 @@ def test_tracker_of_which_nothing_is_said_is_unknown(said: str) -> None:
 
 def test_tracker_is_unknown_where_open_vswitch_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert OpenVSwitch(tmp_path).has_tracker("s1") is None
+    assert OpenVSwitch(tmp_path).abilities("s1") == {"tracker": None, "hash": None}
+
+
+@pytest.mark.parametrize(
+    ("said", "able"), [("Max dp_hash algorithm: 1\n", True), ("Max dp_hash algorithm: 0\n", False)]
+)
+def test_a_datapath_says_whether_it_hashes_addresses_and_ports_itself(said: str, able: bool) -> None:
+    assert read_hash(FEATURES + said) is able
+    assert read_hash(FEATURES) is None

@@ -45,6 +45,7 @@ class FakeAgent(ThreadingHTTPServer):
         self.restarted = 0  # times that the controller was started again
         self.connected = {"s1": True}
         self.tracker: bool | None = True
+        self.hash: bool | None = True
         self.rss_mb, self.rss_peak_mb = 30.0, 31.0
         self.choose: Callable[[int], str] = lambda index: ("h1", "h2")[index % 2]
         self.fails: Callable[[int], bool] = lambda index: False
@@ -177,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             "PUT /network": {
                 "datapath": "user",
                 "tracker": agent.tracker,
+                "hash": agent.hash,
                 "versions": {"open_vswitch": "3.1.0", "mininet": "2.3.0"},
             },
             "PUT /controller": {"engine": (body or {}).get("engine"), "why": "", "versions": {"os_ken": "2.5.0"}},

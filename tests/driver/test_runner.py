@@ -220,6 +220,27 @@ def test_tracked_mode_without_a_connection_tracker_breaks_at_bring_up(runs: Runs
     assert runs.nothing_is_left()
 
 
+PROACTIVE = TEN_EACH.replace("{engine: osken}", "{engine: osken, mode: proactive}") + (
+    "services: {web: {policy: connection_hash}}\n"
+)
+
+
+def test_a_datapath_whose_hash_may_change_is_told_of_where_connections_stay(runs: Runs, agent: FakeAgent) -> None:
+    agent.hash = False
+    result = runs(PROACTIVE)
+    assert result.verdict == "passed"
+    assert [note for note in result.notes if "no hash of addresses and ports" in note]
+
+
+def test_a_datapath_whose_hash_may_change_is_refused_where_connections_would_break(
+    runs: Runs, agent: FakeAgent
+) -> None:
+    agent.hash = False
+    result = runs(PROACTIVE.replace("mode: proactive", "mode: proactive, stateful: false"))
+    assert result.verdict == "broken"
+    assert "connections would break; use controller.stateful: true" in (result.reason or "")
+
+
 @pytest.mark.parametrize(("mode", "tracker"), [("reactive", False), ("tracked", None), ("tracked", True)])
 def test_only_a_tracker_that_is_needed_and_known_to_be_missing_stops_a_run(
     runs: Runs, agent: FakeAgent, mode: str, tracker: bool | None
