@@ -29,7 +29,6 @@ def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     try:
         yield agent
     finally:
-        agent.close()
         run("down", "--all")
 
 
