@@ -97,7 +97,7 @@ class OsKenBalancer(app_manager.OSKenApp):
         message = event.msg
         self._board.flow_removed(message.datapath.id, message.cookie, message.reason)
 
-    @set_ev_cls(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)
+    @set_ev_cls([ofp_event.EventOFPFlowStatsReply, ofp_event.EventOFPFlowDescStatsReply], MAIN_DISPATCHER)  # 1.3, 1.5
     def _flow_stats(self, event: Any) -> None:
         message = event.msg
         found = self._found.setdefault(message.datapath.id, [])

@@ -131,3 +131,27 @@ def test_stock_pox_reaches_both_servers_and_answers_all(name: str, engine: str, 
     played = run(name, engine, mode)
     assert played.result["requests"]["ok"] == 40
     assert {request.server for request in played.requests} == {"h1", "h2"}
+
+
+@pytest.mark.parametrize("engine", [pytest.param("pox", marks=POX), "osken"])
+def test_a_new_controller_takes_over_what_the_switch_remembers_in_proactive_mode_too(
+    engine: str, tmp_path: Path
+) -> None:
+    """os-ken speaks another version of OpenFlow there, in which the switch's answer has another name."""
+    scenario = tmp_path / "restarted.yaml"
+    scenario.write_text("""
+name: restarted
+services: {web: {policy: connection_hash}}
+controller: {mode: proactive}
+steps:
+  - load: {clients: [h3, h4], requests: 10}
+  - controller: kill
+  - controller: start
+  - wait: {server: h1, state: up}
+  - wait: {server: h2, state: up}
+  - load: {clients: [h3, h4], requests: 10}
+expect: {failed: 0}
+""")
+    played = play(scenario, "--engine", engine)
+    assert (played.result["verdict"], played.failed) == ("passed", [])
+    assert "rules over from a former controller" in played.controller_log
