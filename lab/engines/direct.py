@@ -7,6 +7,7 @@ Rule: a message that can't be read, or that somebody else listens for as well, i
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from lab.engines.switch_messages import (
@@ -21,6 +22,7 @@ from lab.engines.switch_messages import (
 )
 from lab.engines.switchboard import Switchboard
 
+log = logging.getLogger("balancer")
 KINDS: Final = (PACKET_IN, FLOW_REMOVED)
 
 
@@ -45,4 +47,6 @@ class Direct:
                 self._board.flow_removed(self._dpid, *flow_removed(self._version, data, at), more)
         except BadMessage:
             return False
+        except Exception:  # a mistake of ours must not cost the switch its connection, as no framework would let it
+            log.exception("a message of switch %d could not be handled", self._dpid)
         return True

@@ -262,3 +262,16 @@ def test_switch_that_takes_nothing_more_loses_its_connection(board: Board) -> No
 
 def test_socket_is_otherwise_the_switchs_own() -> None:
     assert stand_between(Wire()).fileno() == 42
+
+
+@pytest.mark.parametrize("version", [OF10, OF13])
+def test_a_mistake_of_ours_is_logged_and_does_not_cost_the_switch_its_connection(
+    version: int, board: Board, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*what: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(board, "packet_in", fail)
+    message = packet_in(version, 3)
+    assert direct(board, version).take(message, 0)
+    assert "a message of switch 7 could not be handled" in caplog.text
