@@ -114,12 +114,18 @@ class Assignment:
         return self._connections.find(client * self._services + self._number)
 
     def restore(self, client: int, member: Member) -> None:
-        """A rule of this connection was found in the switch: it is live. What is known of it stays."""
+        """A rule of this connection was found in the switch: it is live. What is known of it stays: what the client's
+        port has begun since the switch was asked is newer."""
         key = client * self._services + self._number
-        if self._connections.find(key) is member:
+        known = self._connections.find(key)
+        if known is member:
             self._connections.use(key)
-        else:
+        elif known is None:
             self._connections.open(key, member, 0)
+
+    def rest_all(self) -> None:
+        """No rule of any connection, of all services, is known to be there."""
+        self._connections.rest_all()
 
     def rest(self, client: int, member: Member) -> bool:
         """The connection's rule to `member` is gone. False: that is no news."""

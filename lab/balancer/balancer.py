@@ -80,6 +80,7 @@ class Balancer:
         for assignment, member in self._members:
             self.checks.add(assignment, member)
         self._met = False  # the switch was connected before
+        self._asked = False  # and has told what it remembered of another life
         roster = Roster(self.assignments, self._members, self._by_server)
         wanted = {service.name: service for service in settings.services}
         self.pool = Operations(
@@ -109,7 +110,8 @@ class Balancer:
     def rules_found(self, cookies: Sequence[int], senders: Senders, now: float) -> list[Command]:
         """What the switch remembered as it connected. Connections of this very configuration are taken over, with no
         break; everything else is of another life and goes."""
-        if self._fixed_cookie not in cookies:
+        asked, self._asked = self._asked, True
+        if not asked and self._fixed_cookie not in cookies:
             return [_all_kept(), *self._mode.start_clean(), *self._renew_members()]
         kept = [cookie for cookie in cookies if cookie & COOKIE_KEPT]
         known = {member.id: member for _, member in self._members}
@@ -120,7 +122,7 @@ class Balancer:
             if cookie_kind(cookie) == Cookie.MEMBER and member is not None:
                 member.mac = member.mac or cookie & COOKIE_LOW_48
         taken = self._mode.adopt([cookie for cookie in kept if cookie_member(cookie) in known], senders)
-        return [*gone, *taken, Note(f"took {len(kept)} rules over from a former controller")]
+        return [*gone, *taken, *([] if asked else [Note(f"took {len(kept)} rules over from a former controller")])]
 
     def _renew_members(self) -> list[Command]:
         """Those that have answered meanwhile lost their rules with all that was kept."""

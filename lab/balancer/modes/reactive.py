@@ -38,6 +38,7 @@ from lab.balancer.rules import (
     Action,
     Actions,
     AddRule,
+    AskRules,
     Command,
     Cookie,
     DeleteRules,
@@ -97,7 +98,10 @@ class Reactive:
         ]
 
     def switch_back(self, now: float) -> list[Command]:
-        return []  # what comes to a service without a rule gets one again
+        """The ends of rules that it lost, or that idled out while it was away, were never told. So no connection counts
+        as live until its rule is found, or until it comes up and gets one again."""
+        self._assignments[0].rest_all()
+        return [AskRules(table=Table.SERVICE)]
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         return [

@@ -247,3 +247,31 @@ def test_rules_of_a_direct_flow_end_together(make_rig: MakeRig) -> None:
     rig.advance(2.0)
     assert not rig.switch.of_kind(Cookie.DIRECT)  # else its answers, once they came, would be the service's
     assert rig.ask_directly("h3", "h1", 41000)
+
+
+def test_a_drain_ends_though_the_switch_lost_the_rules_whose_end_it_would_tell(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    assert rig.member("h1").live == 1
+    rig.connect_switch(wiped=True)
+    assert rig.member("h1").live == 0
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    rig.advance(0.1)
+    assert rig.member("h1").admin.value == "maint"
+
+
+def test_connections_whose_rules_a_returning_switch_still_has_are_live_and_their_end_is_told(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    rig.connect_switch()
+    assert rig.member("h1").live == 1
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    rig.advance(0.1)
+    assert rig.member("h1").admin.value == "draining"
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.member("h1").admin.value == "maint"
+
+
+def test_a_connection_that_speaks_after_its_switch_lost_its_rule_is_live_again(rig: Rig) -> None:
+    assert rig.connect("h3", 40001) == "h1"
+    rig.connect_switch(wiped=True)
+    assert rig.data("h3", 40001).server == "h1"
+    assert rig.member("h1").live == 1
