@@ -7,29 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_pool_live import run
+from kept_lab import kept
 
 from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.driver.agent_client import Agent
-from lab.driver.backends import registry
 
 pytestmark = pytest.mark.sandbox
+SIX = "name: six\nservices: {six: {ip: 'fd00::1:1'}, four: {}}\nload: {clients: [h4, h5, h6]}\n"
 
 
 @pytest.fixture(params=CONTROLLER_CHOOSES)
 def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     """Of a lab of one IPv6 and one IPv4 service with the same servers, kept running; the engine is left to choose."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    scenario = tmp_path / "six.yaml"
-    scenario.write_text("name: six\nservices: {six: {ip: 'fd00::1:1'}, four: {}}\nload: {clients: [h4, h5, h6]}\n")
-    run("up", str(scenario), "--backend", "sandbox", "--mode", request.param)
-    entry = registry.newest()
-    assert entry is not None
-    agent = Agent(entry.url, entry.token)
-    try:
+    with kept(tmp_path, monkeypatch, SIX, "--mode", request.param) as agent:
         yield agent
-    finally:
-        run("down", "--all")
 
 
 def says(agent: Agent, *argv: str) -> str:

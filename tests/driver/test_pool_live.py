@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
+from kept_lab import kept, run, wait_until
 
 from lab import wire
 from lab.driver.agent_client import Agent
-from lab.driver.backends import registry
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.sandbox
+POOL = "name: pool\nload: {clients: [h4, h5, h6]}\n"
 URL = "http://10.0.1.1"
 ENGINES = [pytest.param("pox", marks=pytest.mark.pox), "osken"]
-
-
-def run(*words: str) -> str:
-    """What a command prints; it must succeed."""
-    command = [sys.executable, str(ROOT / "lab/run_lab.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(params=ENGINES)
 def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     """Of the tutorial's lab, kept running."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    scenario = tmp_path / "pool.yaml"
-    scenario.write_text("name: pool\nload: {clients: [h4, h5, h6]}\n")
-    run("up", str(scenario), "--backend", "sandbox", "--engine", request.param)
-    entry = registry.newest()
-    assert entry is not None
-    agent = Agent(entry.url, entry.token)
-    try:
+    with kept(tmp_path, monkeypatch, POOL, "--engine", request.param) as agent:
         yield agent
-    finally:
-        run("down", "--all")
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
-    deadline = monotonic() + timeout
-    while not condition():
-        assert monotonic() < deadline, "it never came true"
-        sleep(0.05)
 
 
 def servers(agent: Agent) -> dict[str, dict[str, object]]:

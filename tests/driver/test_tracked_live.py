@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from kept_lab import kept, wait_until
 
 from lab import wire
 from lab.driver.agent_client import Agent
-from lab.driver.backends import registry
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.sandbox
 ENGINES = [pytest.param("pox", marks=pytest.mark.pox), "osken"]
 CLIENTS = ("h3", "h4", "h5", "h6")
@@ -33,25 +29,10 @@ load: {service: web}
 """
 
 
-def run(*words: str) -> None:
-    command = [sys.executable, str(ROOT / "lab/run_lab.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(params=ENGINES)
 def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    scenario = tmp_path / "tracked.yaml"
-    scenario.write_text(SCENARIO)
-    run("up", str(scenario), "--backend", "sandbox", "--engine", request.param)
-    entry = registry.newest()
-    assert entry is not None
-    agent = Agent(entry.url, entry.token)
-    try:
+    with kept(tmp_path, monkeypatch, SCENARIO, "--engine", request.param) as agent:
         yield agent
-    finally:
-        run("down", "--all")
 
 
 def served(agent: Agent, url: str, requests: int, clients: tuple[str, ...] = CLIENTS) -> dict[str | None, int]:
@@ -71,13 +52,6 @@ def cached_flows(agent: Agent) -> list[str]:
     """Those of IPv4; hosts' IPv6 chatter and probes are nobody's connections."""
     lines: list[str] = agent.exec("s1", ["ovs-appctl", "dpctl/dump-flows"])["stdout"].splitlines()
     return [line for line in lines if "eth_type(0x0800)" in line]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 15
-    while not condition():
-        assert monotonic() < deadline, "it never came true"
-        sleep(0.05)
 
 
 def test_connections_cost_a_packet_in_each_and_leave_few_flows(agent: Agent) -> None:

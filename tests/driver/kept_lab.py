@@ -1,0 +1,47 @@
+"""A lab in a sandbox that stays while a test looks at it, made and ended by the command line as a user would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from lab.driver.agent_client import Agent
+from lab.driver.backends import registry
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str) -> str:
+    """What a command prints; it must succeed."""
+    command = [sys.executable, str(ROOT / "lab/run_lab.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def kept(folder: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, *options: str) -> Iterator[Agent]:
+    """The agent of a lab of that scenario, registered in `folder`; nothing of it stays, whatever the test does."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    path = folder / "kept.yaml"
+    path.write_text(scenario)
+    try:
+        run("up", str(path), "--backend", "sandbox", *options)
+        entry = registry.newest()
+        assert entry is not None
+        yield Agent(entry.url, entry.token)
+    finally:
+        run("down", "--all")
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+    deadline = monotonic() + timeout
+    while not condition():
+        assert monotonic() < deadline, "it never came true"
+        sleep(0.05)
