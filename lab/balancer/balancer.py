@@ -243,7 +243,8 @@ class Balancer:
             return _back(
                 in_port, packets.neighbour(ARP_REPLY, service.mac, packet.eth_src, (service.mac, service.ip), asker)
             )
-        return self.checks.arp_answer(packet, in_port, now)
+        waited = self._mode.host_found(packet.ip_dst, packet.ip_src, packet.arp_mac)
+        return [*waited, *self.checks.arp_answer(packet, in_port, now, expected=bool(waited))]
 
     # what the checks find (`lab.balancer.checks.health_checks.Pools`)
 

@@ -107,10 +107,10 @@ class HealthChecks:
             if not check.member.up:
                 _start_over(check)
 
-    def arp_answer(self, packet: Packet, in_port: int, now: float) -> list[Command]:
-        """An ARP reply to a service's address."""
+    def arp_answer(self, packet: Packet, in_port: int, now: float, expected: bool = False) -> list[Command]:
+        """An ARP reply to a service's address. `expected`: somebody else has asked for it."""
         asked = [c for c in self._checks.values() if (c.member.ip, c.service.ip) == (packet.ip_src, packet.ip_dst)]
-        if not asked:
+        if not asked and not expected:
             self._drops[Drop.UNEXPECTED_ARP] += 1
         claims = [(check, check.neighbour.claimed(packet.arp_mac, now)) for check in asked]
         if any(claim is Claim.FOREIGN for _, claim in claims):

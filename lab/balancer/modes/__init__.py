@@ -66,6 +66,9 @@ class Mode(Protocol):
     def tick(self, now: float) -> list[Command]:
         """Time passes, or a server has come up or gone down: what is due."""
 
+    def host_found(self, service_ip: int, address: int, mac: int) -> list[Command]:
+        """The host at `address` has told a service's address its MAC: what waited for that, if anything did."""
+
     def start_clean(self) -> list[Command]:
         """What the switch remembers is of another configuration: forget what isn't a rule (rules have been deleted)."""
 

@@ -28,7 +28,7 @@ from lab.balancer.assignment import Assignment
 from lab.balancer.client import Marked, asking, mark, number
 from lab.balancer.matching import Fields, blocks, from_port, packets_of, set_destination, set_source, to_port
 from lab.balancer.modes.direct_calls import DirectCalls
-from lab.balancer.modes.nudging import nudge
+from lab.balancer.modes.nudging import Nudges
 from lab.balancer.packets import ACK, RST, SYN, Drop, Kind, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
@@ -82,6 +82,7 @@ class Reactive:
         self._idle_timeout = idle_timeout
         self._direct = DirectCalls()
         self._clients = Marked()
+        self._nudges = Nudges()
 
     def fixed_rules(self) -> list[Command]:
         services = [assignment.service for assignment in self._assignments]
@@ -171,7 +172,10 @@ class Reactive:
         return []
 
     def tick(self, now: float) -> list[Command]:
-        return self._direct.tick(now)
+        return [*self._direct.tick(now), *self._nudges.tick(now)]
+
+    def host_found(self, service_ip: int, address: int, mac: int) -> list[Command]:
+        return self._nudges.found(service_ip, address, mac)
 
     def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
         if cookie_kind(cookie) == Cookie.CONNECTION:
@@ -193,7 +197,7 @@ class Reactive:
         if known and assignment.service.udp and not deleted:
             assignment.close(client)
         if known and deleted and member.down and not assignment.service.udp:
-            return [nudge(assignment.service, client, assignment.client_mac(client))]
+            return self._nudges.nudge(assignment.service, client, assignment.client_mac(client))
         return []
 
     def _owner(self, member_id: int) -> tuple[Assignment, Member] | None:

@@ -233,6 +233,9 @@ class Tracked:
             assignment.rest(client, member)
         return [*done, *self._nudges()]
 
+    def host_found(self, service_ip: int, address: int, mac: int) -> list[Command]:
+        return []  # nobody is asked for: what is nudged was begun here, by a SYN that told its client's MAC
+
     def _nudges(self) -> list[Command]:
         """The next of the clients that are to be made to speak; the tracker lets only those through it knows."""
         waiting = [self._waiting.popleft() for _ in range(min(NUDGES_PER_TICK, len(self._waiting)))]
