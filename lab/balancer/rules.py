@@ -58,6 +58,7 @@ COOKIE_KEPT: Final = 1 << 63
 COOKIE_LOW_48: Final = (1 << 48) - 1
 COOKIE_KIND_MASK: Final = 0xF << COOKIE_KIND_SHIFT
 COOKIE_MEMBER_MASK: Final = 0xFFFF << COOKIE_MEMBER_SHIFT  # kind and member
+COOKIE_WHOLE: Final = (1 << 64) - 1
 
 # Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
 # tcp_dst, tcp_flags, udp_src, udp_dst, arp_op, arp_spa, arp_tpa, ipv6_src, ipv6_dst, icmpv6_type, icmpv6_code,

@@ -20,6 +20,7 @@ from lab.balancer.matching import PORT_NAMES, blocks, from_port, packets_of, to_
 from lab.balancer.packets import ACK, SYN, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
+    COOKIE_WHOLE,
     Actions,
     AddRule,
     Command,
@@ -45,7 +46,6 @@ DIRECT_FIN_IDLE_S: Final = 5
 DIRECT_BOUND: Final = 10_000  # calls remembered
 HELD_S: Final = 0.2  # in which the switch has checked its cached flows against a changed rule
 HELD_BOUND: Final = 100  # packets
-_WHOLE_COOKIE: Final = (1 << 64) - 1
 _ON: Final = (GoTo(Table.DESTINATION),)
 
 
@@ -162,4 +162,4 @@ def _rule(match: Match, actions: Actions, cookie: int, *, notify: bool = False) 
 
 
 def _delete(cookie: int) -> DeleteRules:
-    return DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=_WHOLE_COOKIE)
+    return DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=COOKIE_WHOLE)

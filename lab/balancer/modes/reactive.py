@@ -34,6 +34,7 @@ from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_LOW_48,
     COOKIE_MEMBER_MASK,
+    COOKIE_WHOLE,
     IN_PORT,
     Action,
     Actions,
@@ -165,7 +166,14 @@ class Reactive:
         self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
     ) -> list[Command]:
         rules, examine = self._direct.call(service, member, packet, data, in_port, now)
-        return [*rules, *(self.member_rules(service, member) if examine else [])]
+        ended = self._end_flow(member, asking(service, packet)) if service.udp else []
+        return [*ended, *rules, *(self.member_rules(service, member) if examine else [])]
+
+    def _end_flow(self, member: Member, client: int) -> list[Command]:
+        """A flow's client calls its server directly, and who was called last answers: the flow's next datagram has to
+        come to us, to end the call. TCP needs no such thing, since a server can't have both connections."""
+        cookie = member_cookie(Cookie.CONNECTION, member.id, mark(client))
+        return [DeleteRules(table=Table.SERVICE, cookie=cookie, cookie_mask=COOKIE_WHOLE)]
 
     def stray(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         self._counters.drops[Drop.NOT_SERVED] += 1

@@ -122,6 +122,25 @@ def test_port_that_asked_a_server_directly_may_ask_the_service(rig: Rig) -> None
     assert rig.ask("h3", 41000) == "h1"
 
 
+def test_port_of_a_flow_may_ask_its_server_directly_and_gets_answers_from_where_it_asked_last(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS], mode="reactive")  # to the tracker both are one flow
+    assert rig.ask("h3", 41000) == "h1"
+    for _ in range(3):
+        assert rig.ask_directly("h3", "h1", 41000)
+        assert rig.member("h1").live == 0
+        assert [rig.ask("h3", 41000) for _ in range(2)] == ["h1"] * 2
+    assert (rig.member("h1").live, rig.member("h1").hits) == (1, 1)
+
+
+def test_flow_of_another_server_is_not_touched_by_a_direct_call(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS], mode="reactive")
+    assert rig.ask("h3", 41000) == "h1"
+    assert rig.ask_directly("h3", "h2", 41000)
+    packet_ins = rig.balancer.counters.packet_ins
+    assert rig.ask("h3", 41000) == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins
+
+
 def test_another_port_of_the_service_is_counted_and_not_answered(rig: Rig) -> None:
     assert rig.datagram("h3", to_port=54).server is None
     assert rig.has_drops() == {"not_served": 1}
