@@ -122,7 +122,7 @@ def test_port_that_asked_a_server_directly_may_ask_the_service(rig: Rig) -> None
     assert rig.ask("h3", 41000) == "h1"
 
 
-def test_port_of_a_flow_may_ask_its_server_directly_and_gets_answers_from_where_it_asked_last(make_rig: MakeRig) -> None:
+def test_flow_and_direct_call_of_one_port_take_turns_and_each_is_answered(make_rig: MakeRig) -> None:
     rig = make_rig(services=[DNS], mode="reactive")  # to the tracker both are one flow
     assert rig.ask("h3", 41000) == "h1"
     for _ in range(3):
