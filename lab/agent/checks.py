@@ -62,7 +62,7 @@ def _check_addresses(network: wire.Network) -> None:
         if not 0 < switch.dpid < 2**64:
             raise Refusal(400, f"switch {switch.name}: dpid {switch.dpid} is not between 1 and 2^64 - 1")
     _unique("IP address", (host.ip.partition("/")[0] for host in network.hosts))
-    _unique("IPv6 address", (host.ip6.partition("/")[0].lower() for host in network.hosts if host.ip6))
+    _unique("IPv6 address", (str(ipaddress.ip_interface(host.ip6).ip) for host in network.hosts if host.ip6))
     _unique("MAC address", (host.mac.lower() for host in network.hosts))
     _unique("dpid", (str(switch.dpid) for switch in network.switches))
 

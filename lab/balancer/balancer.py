@@ -48,7 +48,7 @@ from lab.balancer.rules import (
     cookie_member,
     fixed_cookie,
 )
-from lab.balancer.settings import PROTOCOLS, ServerSettings, ServiceSettings, Settings, number_of
+from lab.balancer.settings import PROTOCOLS, ServerSettings, ServiceSettings, Settings
 from lab.balancer.statistics import Counters
 
 WAITING_BOUND: Final = 1_000  # packets that wait for the first server to be found
@@ -271,8 +271,11 @@ class Balancer:
 
 
 def _fingerprint(settings: Settings) -> int:
-    """Tells one configuration's rules from another's, after a restart of the controller."""
-    services = [(s.name, s.ip, s.protocol, s.port, s.last_port, list(s.servers)) for s in settings.services]
+    """Tells one configuration's rules from another's, after a restart of the controller; not by how it is spelt."""
+    services = [
+        (s.name, s.address, s.protocol, s.ports, [(m.name, m.address, m.weight, m.health) for m in s.servers])
+        for s in settings.services
+    ]
     text = repr((settings.mode, settings.stateful, services))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") | 1
 
@@ -292,7 +295,7 @@ def _build(settings: Settings, rng: random.Random, connections: Connections) -> 
     for number, wanted in enumerate(settings.services):
         members = [_member(wanted, next_id + i, server) for i, server in enumerate(wanted.servers)]
         next_id += len(members)
-        ip = number_of(wanted.ip)
+        ip = wanted.address
         service = Service(
             name=wanted.name,
             ip=ip,
@@ -316,8 +319,8 @@ def _policy(settings: Settings, name: str, rng: random.Random) -> Policy:
 
 
 def _member(service: ServiceSettings, id_: int, server: ServerSettings) -> Member:
-    ip = number_of(server.ip)
-    return Member(id=id_, name=server.name, ip=ip, weight=server.weight, health=Health(server.health or service.health))
+    health = Health(server.health or service.health)
+    return Member(id=id_, name=server.name, ip=server.address, weight=server.weight, health=health)
 
 
 def _back(in_port: int, data: bytes | None) -> list[Command]:

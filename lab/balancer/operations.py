@@ -10,7 +10,6 @@ then nothing has changed.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -156,7 +155,7 @@ class Operations:
 
     def _check_new(self, service: Service, server: ServerSettings) -> None:
         """Raises ValueError unless the server may join."""
-        ip = int(ipaddress.ip_address(server.ip))
+        ip = server.address
         if is_ipv6(ip) != is_ipv6(service.ip):
             raise Conflict(f"{server.ip} and the service's {address(service.ip)} are not of one IP version")
         for member in service.members:

@@ -108,6 +108,14 @@ def address(ip: int) -> str:
     return str(ipaddress.IPv6Address(ip) if is_ipv6(ip) else ipaddress.IPv4Address(ip))
 
 
+def number_of(ip: str) -> int:
+    """An address as a number. Raises ValueError: it is none, or one that no host has."""
+    found = ipaddress.ip_address(ip)
+    if found.version == 6 and not is_ipv6(int(found)):
+        raise ValueError(f"{ip} is no address that a host has")
+    return int(found)
+
+
 def host_and_port(ip: int, port: int) -> str:
     """As a URL has it."""
     return f"[{address(ip)}]:{port}" if is_ipv6(ip) else f"{address(ip)}:{port}"

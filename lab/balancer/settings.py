@@ -1,11 +1,11 @@
 """A balancer's settings, checked as they are made: which services there are, and what holds for all of them.
 
-Rule: whoever holds Settings holds some that can work together; what can't is one sentence of a ValueError.
+Rule: whoever holds Settings holds some that can work together; what can't is one sentence of a ValueError. Addresses
+are compared as numbers, since one may be spelt in many ways.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,7 +15,7 @@ from lab.balancer.connections import DEFAULT_BOUND
 from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.modes import MODES, check_policy
 from lab.balancer.operations import MAX_MEMBERS
-from lab.balancer.packet import PROTO_TCP, PROTO_UDP, is_ipv6
+from lab.balancer.packet import PROTO_TCP, PROTO_UDP, address, is_ipv6, number_of
 from lab.balancer.policies import POLICIES, WEIGHTED, heeds_weights
 from lab.balancer.policies.plugin import Plugin
 from lab.balancer.policies.source_hash import DEFAULT_SIZE, check_size
@@ -32,6 +32,10 @@ class ServerSettings:
     weight: int = 1
     health: HealthSettings | None = None  # None: the service's
 
+    @property
+    def address(self) -> int:
+        return number_of(self.ip)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
@@ -43,6 +47,15 @@ class ServiceSettings:
     protocol: str = "tcp"
     policy: str = "round_robin"
     health: HealthSettings = DEFAULT_HEALTH
+
+    @property
+    def address(self) -> int:
+        return number_of(self.ip)
+
+    @property
+    def addresses(self) -> list[int]:
+        """Its servers'."""
+        return [server.address for server in self.servers]
 
     @property
     def ports(self) -> range:
@@ -85,15 +98,18 @@ class Settings:
             _check_service(service, [*POLICIES, *self.plugins])
             check_policy(self.mode, service.policy, service.policy in self.plugins)
         for one, two in combinations(self.services, 2):
-            if one.ip == two.ip and one.meets(two):
+            if one.address == two.address and one.meets(two):
                 raise ValueError(
                     f"{one.name!r} and {two.name!r} have the same address and port: {two.ip}, {two.said()}"
                 )
-        if shared := {service.ip for service in self.services} & {s.ip for v in self.services for s in v.servers}:
-            raise ValueError(f"{min(shared)} is both a service's address and a server's; give the service its own")
+        servers = {number for service in self.services for number in service.addresses}
+        if shared := {service.address for service in self.services} & servers:
+            raise ValueError(
+                f"{address(min(shared))} is both a service's address and a server's; give the service its own"
+            )
         if sum(len(service.servers) for service in self.services) > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS} servers in all")
-        if self.mode == "proactive" and any(":" in service.ip for service in self.services):
+        if self.mode == "proactive" and any(is_ipv6(service.address) for service in self.services):
             raise ValueError("mode proactive is for IPv4 services; use mode reactive or tracked")
         _check_answers_apart(self.services)
 
@@ -112,8 +128,7 @@ def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
     if not service.servers:
         raise ValueError(f"service {service.name!r} has no servers")
     _check_ports(service)
-    ips = [server.ip for server in service.servers]
-    if len(set(ips)) < len(ips):
+    if len(set(service.addresses)) < len(service.addresses):
         raise ValueError(f"service {service.name!r} names a server twice")
     if any(server.weight < 1 for server in service.servers):
         raise ValueError(f"service {service.name!r}: a server's weight must be 1 or more")
@@ -125,17 +140,8 @@ def _check_service(service: ServiceSettings, policies: Sequence[str]) -> None:
 
 
 def _check_families(service: ServiceSettings) -> None:
-    numbers = [number_of(ip) for ip in (service.ip, *(server.ip for server in service.servers))]
-    if len({is_ipv6(number) for number in numbers}) > 1:
+    if len({is_ipv6(number) for number in (service.address, *service.addresses)}) > 1:
         raise ValueError(f"service {service.name!r}: its address and its servers' must be of one IP version")
-
-
-def number_of(ip: str) -> int:
-    """An address as a number. Raises ValueError: it is none, or one that no host has."""
-    address = ipaddress.ip_address(ip)
-    if address.version == 6 and not is_ipv6(int(address)):
-        raise ValueError(f"{ip} is no address that a host has")
-    return int(address)
 
 
 def _check_ports(service: ServiceSettings) -> None:
@@ -154,9 +160,8 @@ def _check_ports(service: ServiceSettings) -> None:
 def _check_answers_apart(services: Sequence[ServiceSettings]) -> None:
     """A server's answers are known by its address, protocol and port alone."""
     for one, two in combinations(services, 2):
-        shared = {server.ip for server in one.servers} & {server.ip for server in two.servers}
-        if shared and one.meets(two):
+        if one.meets(two) and (shared := {*one.addresses} & {*two.addresses}):
             both = f"{one.name!r} ({one.ip}) and {two.name!r} ({two.ip})"
-            name = next(server.name for server in two.servers if server.ip in shared)
+            name = next(server.name for server in two.servers if server.address in shared)
             where = f"{name} serves {two.said()} for {both}"
             raise ValueError(f"{where}, whose answers can't be told apart; give one another port")

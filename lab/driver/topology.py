@@ -108,7 +108,8 @@ def _hosts(given: Topology, hangs_on: Sequence[str], *, ipv6: bool) -> dict[str,
     ips |= {name: f"{host_number_ip(number)}/8" for name, number in numbers.items()}
     ips6: dict[str, str | None] = {name: host.ip6 for name, host in named.items() if host and host.ip6}
     if ipv6:
-        taken6 = {number for number in range(1, MAX_HOSTS + 1) if host_number_ip6(number) in ips6.values()}
+        given_ips6 = {(ip or "").partition("/")[0] for ip in ips6.values()}
+        taken6 = {n for n in range(1, MAX_HOSTS + 1) if host_number_ip6(n).partition("/")[0] in given_ips6}
         numbers = _numbers([name for name in named if name not in ips6], "h", taken6)
         ips6 |= {name: host_number_ip6(number) for name, number in numbers.items()}
     places = {name: hangs_on[i % len(hangs_on)] for i, name in enumerate(named)}

@@ -33,6 +33,10 @@ def test_the_tutorials_network_and_its_load_are_fine() -> None:
         ({"hosts": (replace(H1, name="h1; reboot"),), "servers": ()}, "can't be a name"),
         ({"hosts": (replace(H1, name="agent"),), "servers": ()}, "can't be a name"),
         ({"hosts": (H1, replace(H2, ip=H1.ip))}, "IP address 10.0.0.1 is there twice"),
+        (
+            {"hosts": (replace(H1, ip6="fd00::1/64"), replace(H2, ip6="FD00:0::1/80"))},
+            "IPv6 address fd00::1 is there twice",
+        ),
         ({"hosts": (H1, replace(H2, mac=H1.mac.upper()))}, "MAC address 02:00:0a:00:00:01 is there twice"),
         ({"hosts": (replace(H1, ip="10.0.0.1"),)}, "lacks its prefix length"),
         ({"hosts": (replace(H1, ip="10.0.0.500/8"),)}, "no IPv4 address"),

@@ -138,6 +138,14 @@ def test_another_configuration_leaves_nothing_of_the_former_one(rig: Rig) -> Non
     assert [rig.connect("h5", port) for port in PORTS] == ["h3", "h4"] * 2
 
 
+def test_the_same_configuration_spelt_otherwise_is_the_same(mode: str) -> None:
+    rig = Rig(services=[Service(ip="fd00::1:1")], mode=mode)
+    servers = connect_all(rig)
+    rig.services = [Service(ip="FD00:0::1:1", last_port=80)]
+    rig.restart_controller()
+    go_on(rig, servers)
+
+
 def without_hosts(rig: Rig) -> set[tuple[object, ...]]:
     """The rules but for what was learned of hosts."""
     learned = {rule.said() for kind in (Cookie.SOURCE, Cookie.DESTINATION) for rule in rig.switch.of_kind(kind)}

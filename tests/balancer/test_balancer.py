@@ -296,6 +296,8 @@ def servers(*ips: str, weight: int = 1) -> list[ServerSettings]:
         ({"servers": []}, "has no servers"),
         ({"ip": "10.0.0.2"}, "both a service's address and a server's"),
         ({"servers": servers("10.0.0.1", "10.0.0.1")}, "names a server twice"),
+        ({"ip": "fd00::1:1", "servers": servers("fd00::1", "FD00:0::1")}, "names a server twice"),
+        ({"ip": "FD00::1", "servers": servers("fd00::1")}, "fd00::1 is both a service's address and a server's"),
         ({"servers": servers("10.0.0.1", weight=0)}, "weight must be 1 or more"),
         ({"servers": servers("10.0.0.300")}, "10.0.0.300"),
         ({"ip": "web"}, "web"),
@@ -330,6 +332,14 @@ def test_two_services_of_one_address_and_port_are_refused() -> None:
     web = ServiceSettings(name="web", ip=SERVICE, servers=servers("10.0.0.1"))
     with pytest.raises(ValueError, match="same address and port"):
         settings(services=[web, ServiceSettings(name="api", ip=SERVICE, servers=servers("10.0.0.2"))])
+
+
+def test_one_address_is_the_same_however_it_is_spelt() -> None:
+    web = ServiceSettings(name="web", ip="fd00::1:1", servers=servers("fd00::1"))
+    with pytest.raises(ValueError, match="same address and port"):
+        settings(services=[web, ServiceSettings(name="api", ip="FD00:0::1:1", servers=servers("fd00::2"))])
+    with pytest.raises(ValueError, match="can't be told apart"):
+        settings(services=[web, ServiceSettings(name="api", ip="fd00::1:2", servers=servers("FD00:0::1"))])
 
 
 def test_one_server_port_in_two_services_is_refused() -> None:

@@ -253,6 +253,21 @@ def test_server_that_two_services_could_not_tell_apart_is_refused() -> None:
         Rig(services=[Service(), Service(ip="10.0.1.2", servers=("h1",))])
 
 
+@pytest.mark.parametrize(
+    ("ip", "sentence"),
+    [
+        ("FD00:0::2", r"h2 \(fd00::2\) is in the pool"),
+        ("FD00:0::1:1", "service's address"),
+        ("::7", "no address that a"),
+    ],
+)
+def test_added_servers_address_is_read_however_it_is_spelt(ip: str, sentence: str) -> None:
+    rig = Rig(services=[Service(ip="fd00::1:1")])
+    with pytest.raises(ValueError, match=sentence):
+        rig.balancer.pool.add(WEB, ServerSettings(name="h9", ip=ip))
+    assert [m.name for m in rig.balancer.services[0].members] == ["h1", "h2"]
+
+
 def test_list_tells_state_and_administration_apart(rig: Rig, pool: Operations) -> None:
     rig.connect("h6", 1000)
     rig.obey(pool.drain(WEB, "h2"))

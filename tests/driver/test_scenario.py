@@ -363,7 +363,8 @@ def test_a_range_of_ports_is_served_asked_and_balanced_as_a_whole() -> None:
 def test_hosts_have_ipv6_addresses_where_a_service_has_one(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(
-        "name: x\ntopology: {hosts: {h1: {}, h2: {ip6: 'fd00::77/64'}, h3: {}, h12: {}}}\n"
+        "name: x\ntopology:\n"
+        "  hosts: {h1: {}, h2: {ip6: 'fd00::77/64'}, h3: {}, h12: {}, a: {ip6: 'FD00:0::2/80'}, b: {}}\n"
         "services: {web: {}, six: {ip: 'FD00:0::1:1'}}\nload: {clients: [h3], service: six}\n"
     )
     scenario = load(path)
@@ -372,6 +373,8 @@ def test_hosts_have_ipv6_addresses_where_a_service_has_one(tmp_path: Path) -> No
         "h2": "fd00::77/64",
         "h3": "fd00::3/64",
         "h12": "fd00::12/64",
+        "a": "fd00::2/80",
+        "b": "fd00::4/64",  # the lowest that is free
     }
     six = scenario.controller().services[1]
     assert (six.ip, [server.ip for server in six.servers]) == ("fd00::1:1", ["fd00::1", "fd00::77"])
