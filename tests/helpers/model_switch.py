@@ -254,7 +254,8 @@ class ModelSwitch:
         chosen, seen = self.groups[group], frames.fields(frame)
         if not chosen.buckets:
             return ()
-        names = (chosen.by,) if chosen.by else ("ip_src", "ip_dst", "tcp_src", "tcp_dst")
+        kind = "udp" if "udp_src" in seen else "tcp"
+        names = (chosen.by,) if chosen.by else ("ip_src", "ip_dst", f"{kind}_src", f"{kind}_dst")
         text = repr([seen.get(name) for name in names]).encode()
         return chosen.buckets[int.from_bytes(blake2b(text, digest_size=4).digest(), "big") % len(chosen.buckets)]
 

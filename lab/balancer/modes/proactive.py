@@ -70,7 +70,7 @@ class Stateful(Tracked):
         return [*super().member_rules(service, member), *pinned]
 
     def switch_back(self, now: float) -> list[Command]:
-        return []  # nobody knows whose connections they were
+        return self._empty_again()  # of connections, nobody knows whose they were
 
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """No server was up, or this is no beginning."""

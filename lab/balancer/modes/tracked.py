@@ -80,6 +80,8 @@ class Tracked:
         self._lost = False  # the tracker has been emptied since
         self._lost_until = float("-inf")  # s
         self._flows: deque[tuple[float, Assignment, int, Member]] = deque()  # when each counts as live no more
+        self._over: set[int] = set()  # ids of members that are down or gone, and whose connections were ended
+        self._emptied: set[int] = set()  # zones, since the switch has connected: it may have been away by then
         for assignment in assignments:
             assignment.service.live_known = assignment.watches_live
 
@@ -98,9 +100,17 @@ class Tracked:
         client would get them from an address that it never called, and its RST would end the connection."""
         self._resuming_until = now + RESUME_S
         pools = [a.service for a in self._assignments if not a.service.udp]
-        return [r for service in pools for m in service.members for r in tracked_rules.resume_rules(service, m)]
+        resuming = [r for service in pools for m in service.members for r in tracked_rules.resume_rules(service, m)]
+        return [*self._empty_again(), *resuming]
+
+    def _empty_again(self) -> list[Command]:
+        """Once more, and not at each return: every flow that goes on costs a packet-in."""
+        zones, self._emptied = sorted(self._emptied), set()
+        return [FlushTracked(zone=zone) for zone in zones]
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
+        if not member.down:
+            self._over.discard(member.id)
         draining = [rule for rule in self._drain_rules(service, member) if rule.cookie in self._draining]
         rules = tracked_rules.member_rules(service, member, self._zones[service.name])
         return [*self._abort_rules(service, member), *draining, *rules]
@@ -246,9 +256,13 @@ class Tracked:
     def _end_connections(self, service: Service, member: Member) -> list[Command]:
         """Those of a server that is gone: clients that wait for its answer are made to speak, all but the first some by
         and by; flows begin anew, with another server."""
+        if member.id in self._over:
+            return []  # only a switch that is back is told again
+        self._over.add(member.id)
         ended = self._assignment(service).end_live(member)
         if service.udp:
             self._lost = True
+            self._emptied.add(self._zones[service.name])
             return [FlushTracked(zone=self._zones[service.name])]
         self._waiting += [(service, member, client, mac) for client, mac in ended]
         return self._nudges()

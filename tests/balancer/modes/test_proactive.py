@@ -267,3 +267,14 @@ def test_a_policy_that_the_mode_cannot_keep_is_refused_with_the_modes_that_can(m
 def test_proactive_asks_no_plug_in() -> None:
     with pytest.raises(ValueError, match="reactive and tracked can"):
         check_policy("proactive", "mine.py:Mine", plugin=True)
+
+
+def test_flows_of_a_dead_server_go_on_with_another_each_time_it_dies(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(port=53, protocol="udp", servers=SERVERS, policy="connection_hash")])
+    for _ in range(2):
+        assert "h2" in {rig.ask("h4", 40000 + n) for n in range(12)}
+        rig.link_down("h2")
+        assert {rig.ask("h4", 40000 + n) for n in range(12)} == {"h1", "h3"}
+        rig.link_up("h2")
+        rig.advance(2)
+        rig.switch.tracker.flush()  # as if all had been silent for long

@@ -8,6 +8,7 @@ from helpers.frames import SYN
 from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.modes import CONTROLLER_CHOOSES
+from lab.balancer.rules import FlushTracked
 from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 
 DNS = Service(port=53, protocol="udp")
@@ -94,6 +95,47 @@ def test_flows_survive_a_switch_that_lost_its_rules(rig: Rig) -> None:
     served = {n: rig.ask("h3", 40000 + n) for n in range(5)}
     rig.connect_switch(wiped=True)
     assert {n: rig.ask("h3", 40000 + n) for n in range(5)} == served
+
+
+@pytest.mark.parametrize("how", ["down", "removed"])
+def test_flows_cost_nothing_when_the_switch_returns_and_a_server_is_gone_since_long(rig: Rig, how: str) -> None:
+    goes(rig, "h2", how)
+    rig.connect_switch()  # it may have been away when it was told, so it is told once more
+    assert rig.ask("h3") == "h1"
+    before, packet_ins = len(rig.commands), rig.balancer.counters.packet_ins
+    for _ in range(3):
+        rig.connect_switch()
+        assert rig.ask("h3") == "h1"
+    assert not [c for c in rig.commands[before:] if isinstance(c, FlushTracked)]
+    assert rig.balancer.counters.packet_ins == packet_ins
+
+
+@pytest.mark.parametrize("how", ["down", "removed"])
+def test_flows_of_a_server_that_goes_while_the_switch_is_away_move_as_it_returns(rig: Rig, how: str) -> None:
+    served = {n: rig.ask("h3", 40000 + n) for n in range(4)}
+    heard, rig.obey = rig.obey, lambda commands: None  # type: ignore[method-assign]  # the switch is away
+    goes(rig, "h2", how)
+    rig.obey = heard  # type: ignore[method-assign]
+    rig.connect_switch()
+    assert "h2" in served.values()
+    assert [rig.ask("h3", 40000 + n) for n in served] == ["h1"] * 4
+
+
+def test_server_that_goes_again_has_its_flows_ended_again(rig: Rig) -> None:
+    for _ in range(3):
+        assert sorted([rig.ask("h3", 40001), rig.ask("h3", 40002)]) == ["h1", "h2"]
+        rig.link_down("h2")
+        assert [rig.ask("h3", 40001), rig.ask("h3", 40002)] == ["h1", "h1"]
+        rig.link_up("h2")
+        rig.advance(rig.idle_timeout + 70)  # all is forgotten
+        rig.switch.tracker.flush()
+
+
+def goes(rig: Rig, server: str, how: str) -> None:
+    if how == "down":
+        rig.link_down(server)
+    else:
+        rig.obey(rig.balancer.pool.remove("service0", server))
 
 
 def test_least_connections_counts_flows_and_forgets_silent_ones(make_rig: MakeRig) -> None:
