@@ -114,12 +114,14 @@ def _build(variant: Variant, session: Session, kept: Mapping[str, tuple[str, ...
     session.network, session.controller = together(
         lambda: agent.put_network(network()), lambda: agent.put_controller(config)
     )
+    session.check_mode(config.mode, config.stateful)
     files = dict(agent.bench_start(start)["configuration"])
     agent.connect_network()
     session.wait_for_servers(tuple(SERVERS))
     policy = config.services[0].policy if variant.engine != "stock" else "random"
     files["controller.json"] = _json(wire.encode(config))
-    return Bed(variant, session, files, {"engine": variant.engine, "mode": variant.mode, "policy": policy})
+    facts = {"engine": variant.engine, "mode": variant.mode, "policy": policy, "notes": session.notes}
+    return Bed(variant, session, files, facts)
 
 
 def _try_out(bed: Bed) -> None:
@@ -148,7 +150,9 @@ def controller(variant: Variant, kept: Mapping[str, tuple[str, ...]]) -> wire.Co
     alone = (wire.Server(name=BULK_SERVER, ip=SERVERS[BULK_SERVER]),)
     bulk = wire.Service(name="bulk", ip=SERVICE_IP, port=BULK_PORT, servers=alone, policy=web.policy)
     services = (web,) if variant.engine == "stock" else (web, bulk)
-    return wire.Controller(services=services, engine=variant.engine, mode=variant.mode, dpid=DPID)
+    return wire.Controller(
+        services=services, engine=variant.engine, mode=variant.mode, stateful=variant.stateful, dpid=DPID
+    )
 
 
 def peer(kind: str) -> wire_bench.Peer:

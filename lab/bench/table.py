@@ -116,6 +116,7 @@ def notes(bench: Bench) -> list[str]:
             what = f"{result['variant']}, {result['concurrency']} at a time: {stalled} of {result['samples']} stalled"
             kept = ", all: its figures are theirs (*)" if result["stalled"] else ", left out"
             found.append(f"{what}{kept}; such as: {result['stalls'][0]}")
+    found += [f"{name}: {note}" for name, facts in bench.variants.items() for note in facts.get("notes", ())]
     idle = sum(sum(facts["idle_cpu"].values()) for facts in bench.variants.values())
     found.append(f"the labs together use {100 * idle:.1f} % of a processor when nothing is sent")
     return found

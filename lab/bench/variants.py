@@ -15,11 +15,13 @@ from lab.driver.wording import alternatives, quote
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """Either a controller (`engine`, `mode`), another balancer on a host (`peer`), or neither: straight to a server."""
+    """Either a controller (`engine`, `mode`), another balancer on a host (`peer`), or neither: straight to a server.
+    stateful: of mode proactive, whether the switch's tracker keeps each connection where it is."""
 
     name: str
     engine: str | None = None
     mode: str | None = None
+    stateful: bool = True
     peer: str | None = None
     programs: tuple[str, ...] = ()  # that it needs beside wrk
 
@@ -37,6 +39,7 @@ VARIANTS: Final = (
     Variant(name="pox-tracked", engine="pox", mode="tracked"),
     Variant(name="osken-tracked", engine="osken", mode="tracked"),
     Variant(name="osken-proactive", engine="osken", mode="proactive"),
+    Variant(name="osken-stateless", engine="osken", mode="proactive", stateful=False),
     Variant(name="pox-reactive", engine="pox", mode="reactive"),
     Variant(name="osken-reactive", engine="osken", mode="reactive"),
     Variant(name="stock", engine="stock", mode="reactive"),  # last: its rules take 10 s to leave the switch

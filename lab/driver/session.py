@@ -20,7 +20,6 @@ from lab.driver.guard import wait_until
 if TYPE_CHECKING:
     from lab.driver.agent_client import Agent
     from lab.driver.plan import Plan
-    from lab.driver.scenario import Scenario
 
 SERVERS_UP_S: Final = 20.0  # stock POX takes 5 s for the last of two servers
 LOGS_SETTLE_S: Final = 2.0  # a server's log may be a breath behind its answer
@@ -46,14 +45,14 @@ class Session:
         self.network, self.controller = together(
             lambda: self.agent.put_network(scenario.network()), lambda: self.agent.put_controller(controller)
         )
-        self._check_mode(scenario)
+        self.check_mode(scenario.mode, scenario.stateful)
         self.agent.connect_network()
         self.wait_for_servers({server for pool in scenario.servers.values() for server in pool})
 
-    def _check_mode(self, scenario: Scenario) -> None:
+    def check_mode(self, mode: str, stateful: bool) -> None:
         """Raises LabError: the switch can't do what the mode needs, and connections would hang or break."""
-        mode, datapath = scenario.mode, f"Open vSwitch's {self.network.get('datapath')} datapath here"
-        stateless = mode == "proactive" and not scenario.stateful
+        datapath = f"Open vSwitch's {self.network.get('datapath')} datapath here"
+        stateless = mode == "proactive" and not stateful
         if mode != "reactive" and not stateless and self.network.get("tracker") is False:
             text = f"mode {mode} needs a connection tracker, and {datapath} has none"
             raise LabError(f"{text}; use --mode reactive")

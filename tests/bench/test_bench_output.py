@@ -53,6 +53,12 @@ def test_what_was_left_out_is_named(bench: Bench) -> None:
     assert "without ipvs: this kernel has none" in shown(bench)
 
 
+def test_what_a_lab_said_of_its_switch_is_told(bench: Bench) -> None:
+    assert not any("makes no hash" in note for note in table.notes(bench))
+    bench.variants["direct"]["notes"] = ["the datapath makes no hash"]
+    assert "direct: the datapath makes no hash" in table.notes(bench)
+
+
 def test_the_plot_is_a_picture_that_names_every_variant_and_pales_the_stalled(bench: Bench) -> None:
     svg = plot.draw(bench)
     root = ET.fromstring(svg)

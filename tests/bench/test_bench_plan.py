@@ -96,6 +96,11 @@ def test_every_variant_has_a_controller_that_can_be_configured() -> None:
             assert config.mode == variant.mode
 
 
+def test_proactive_mode_is_measured_with_the_switchs_memory_and_without() -> None:
+    both = variants.choose(["osken-proactive", "osken-stateless"])
+    assert [beds.controller(v, POLICIES_KEPT).stateful for v in both] == [True, False]
+
+
 def test_the_network_has_servers_without_a_log_and_a_host_for_a_peer() -> None:
     network = beds.network()
     assert {server.host for server in network.servers} == set(beds.SERVERS)
