@@ -23,6 +23,7 @@ from lab.balancer.health import Health
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.modes import make_mode
 from lab.balancer.operations import Operations, Roster
+from lab.balancer.packet import MAX_FRAME
 from lab.balancer.packets import ARP_REPLY, ARP_REQUEST, Drop, Kind, Packet, PacketError
 from lab.balancer.policies import Policy, make
 from lab.balancer.policies.plugin import Guarded, load
@@ -133,6 +134,9 @@ class Balancer:
         """The switch shows us a packet. `learn`: only because its source is unknown; it is on its way already."""
         if learn:
             return self._learn(in_port, data, now)
+        if len(data) > MAX_FRAME:
+            self.counters.drops[Drop.TOO_LARGE] += 1
+            return []
         try:
             packet = packets.parse(data)
         except PacketError as error:

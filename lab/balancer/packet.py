@@ -27,6 +27,8 @@ RST: Final = 0x04
 PSH: Final = 0x08
 ACK: Final = 0x10
 
+MAX_FRAME: Final = 65_000  # bytes; an OpenFlow message has 65,535 at most, and our actions stand in it as well
+
 ARP_REQUEST: Final = 1
 ARP_REPLY: Final = 2
 BROADCAST: Final = 0xFFFFFFFFFFFF
@@ -46,6 +48,7 @@ class Drop(str, Enum):
     LATE = "late"  # a server's answer to a health check that is over
     VLAN = "vlan"  # tagged, to a service: switched as it is, never balanced
     MACS_FULL = "macs_full"  # the learning table's bound is reached
+    TOO_LARGE = "too_large"  # beyond MAX_FRAME: it would fit no message back to the switch
 
 
 class PacketError(Exception):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.frames import SYN
-from helpers.rig import MakeRig, Rig, Service
+from helpers.rig import SERVICE, MakeRig, Rig, Service
 
 from lab.balancer.modes import CONTROLLER_CHOOSES
+from lab.balancer.packet import MAX_FRAME
 from lab.balancer.rules import FlushTracked
 from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
 
@@ -193,6 +194,19 @@ def test_tcp_to_a_udp_services_port_is_reset(rig: Rig) -> None:
     rig.send("h3", frames.tcp((host.mac, wanted.mac), (host.ip, wanted.ip), (40000, 53), SYN, 1))
     assert rig.delivered[-1].fields["tcp_flags"] & frames.RST
     assert rig.has_drops() == {"not_served": 1}
+
+
+@pytest.mark.parametrize(("speaks", "ip"), [("1.0", SERVICE), ("1.3", SERVICE), ("1.3", "fd00::1:1")])
+def test_the_largest_frame_that_is_taken_fits_its_message_and_a_larger_one_is_counted(
+    mode: str, speaks: str, ip: str
+) -> None:
+    rig = Rig(services=[Service(ip, ["h1"], 53, protocol="udp")], mode=mode, speaks=speaks)
+    largest = MAX_FRAME - (62 if ":" in ip else 42)  # less the headers of Ethernet, IP and UDP
+    for client in ("h3", "h1"):  # the way of a server's own request has the most actions
+        assert rig.datagram(client, 40001, data=bytes(largest)).server == "h1"
+        assert rig.datagram(client, 40002, data=bytes(largest + 1)).server is None
+    assert rig.has_drops() == {"too_large": 2}
+    assert rig.ask("h3", 40002) == "h1"
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
