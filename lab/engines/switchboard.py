@@ -24,6 +24,7 @@ from lab.engines import configuration, openflow, switch_errors
 from lab.engines.pool_control import PoolControl
 
 TICK_S: Final = 0.05  # how often adapters call `tick`; probes are due to this precision
+OWN_PORTS: Final = range(32_768, 61_000)  # from which Linux connects by itself (net.ipv4.ip_local_port_range)
 TOGETHER: Final = 16  # messages that are sent as one piece; more would keep the first ones waiting
 
 log = logging.getLogger("balancer")
@@ -211,10 +212,14 @@ class Switchboard:
             connection.send(b"".join(unsent))
 
     def _log_start(self, config: wire.Controller) -> None:
+        by_port = config.mode == "reactive" or not config.stateful  # is how answers are known; else the tracker does
         for service in config.services:
             servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
             what = f"{service.said} by {service.policy} to {servers}"
             log.info("%s: %s, mode %s", service.name, what, config.mode)
+            if by_port and service.port < OWN_PORTS.stop and (service.last_port or service.port) >= OWN_PORTS.start:
+                text = "a connection that one of its servers makes from such a port looks like an answer: choose ports"
+                log.warning("%s: %s below %d, or reserve them on the servers", service.name, text, OWN_PORTS.start)
 
 
 def _log_note(note: Note) -> None:

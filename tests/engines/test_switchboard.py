@@ -88,6 +88,27 @@ def test_d17_first_switch_balances_with_a_warning(config: wire.Controller, caplo
     assert warnings == ["no dpid was given, so switch 7, the first to connect, balances"]
 
 
+@pytest.mark.parametrize(
+    ("ports", "mode", "warned"),
+    [
+        ((80, None), "reactive", False),
+        ((32_000, 32_767), "reactive", False),
+        ((32_767, 32_768), "reactive", True),
+        ((40_000, None), "reactive", True),
+        ((61_000, None), "reactive", False),
+        ((40_000, 40_010), "tracked", False),  # whose tracker tells answers from beginnings
+    ],
+)
+def test_ports_from_which_servers_connect_by_themselves_are_warned_of(
+    config: wire.Controller, caplog: pytest.LogCaptureFixture, ports: tuple[int, int | None], mode: str, warned: bool
+) -> None:
+    (web,) = config.services
+    web = dataclasses.replace(web, port=ports[0], last_port=ports[1])
+    Switchboard(dataclasses.replace(config, services=(web,), mode=mode))
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert ["looks like an answer: choose ports below 32768" in text for text in warnings] == [True] * warned
+
+
 def test_connection_is_balanced_and_counted(board: Switchboard) -> None:
     switch = connect(board, 1)
     answer_probes(board)
