@@ -1,12 +1,11 @@
 """Starts the agent: `/usr/bin/python3 -m lab.agent`. See the README for its environment (LAB_TOKEN, LAB_LISTEN_FD, …).
 
-Open vSwitch's daemons start, and Mininet is imported, while aiohttp is still being imported. Beside its port the API
-is served on $LAB_STATE/agent.sock, where the `lab` command finds it. Rule: SIGTERM ends all that was started.
+Open vSwitch's daemons start, and Mininet is imported, while the API is still being imported. Beside its port it is
+served on $LAB_STATE/agent.sock, where the `lab` command finds it. Rule: SIGTERM ends all that was started.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -15,7 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from lab import wire
@@ -45,12 +44,9 @@ def main() -> int:
         from lab.agent.supervisor import Supervisor
 
         api = Api(agent, Supervisor(controller, token), token, state / "agent.log")
-        asyncio.run(_serve(api, listener, state / "agent.sock"))
+        _serve(api, listener, state / "agent.sock")
     except OSError as error:
         log.error("can't listen: %s", error.strerror or error)
-        return 3
-    except ImportError as error:
-        log.error("%s misses a package (Debian's python3-aiohttp): %s", sys.executable, error)
         return 3
     finally:
         agent.close()
@@ -64,7 +60,6 @@ def _log_to(path: Path) -> None:
         datefmt="%H:%M:%S",
         handlers=[logging.StreamHandler(), logging.FileHandler(path, mode="w")],
     )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def _token(state: Path) -> str:
@@ -102,40 +97,40 @@ def _listener() -> socket.socket:
     return socket.create_server((os.environ.get("LAB_AGENT_HOST", "127.0.0.1"), wire.AGENT_PORT), backlog=128)
 
 
-async def _serve(api: Api, listener: socket.socket, path: Path) -> None:
-    from aiohttp import web
-
-    stop = asyncio.Event()
+def _serve(api: Api, listener: socket.socket, path: Path) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(api.application(), access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listener, shutdown_timeout=1.0).start()
+        signal.signal(number, lambda *_: stop.set())
     path.unlink(missing_ok=True)
-    await web.UnixSite(runner, str(path), shutdown_timeout=1.0).start()
+    beside = socket.socket(socket.AF_UNIX)
+    beside.bind(str(path))
     path.chmod(0o600)
+    beside.listen()
+    for door in (listener, beside):
+        api.serve(door)
     log.info("the agent listens on %s", ":".join(map(str, listener.getsockname()[:2])))
-    starting = asyncio.create_task(_start_default(api)) if os.environ.get("LAB_AUTOSTART") == "1" else None
-    await stop.wait()
-    if starting is not None:
-        starting.cancel()
-    await runner.cleanup()
+    if os.environ.get("LAB_AUTOSTART") == "1":
+        Thread(target=_start_default, args=(api, stop), daemon=True).start()
+    stop.wait()
+    api.close()
 
 
-async def _start_default(api: Api) -> None:
+def _start_default(api: Api, stop: Event) -> None:
     """Build and connect the tutorial's network; a controller that comes later is found by the switches themselves."""
     try:
-        await api.build(wire.default_network())
+        api.build(wire.default_network())
     except Refusal as refusal:
         log.error("the default network can't be built: %s", refusal)
         return
     while True:
         try:
-            await api.connect()
+            api.connect()
             break
         except Refusal as refusal:
             log.warning("%s; still trying", refusal)
-            await asyncio.sleep(1)
+            if stop.wait(1):
+                return
     log.info("try next, where the agent runs:  lab h3 curl -i http://10.0.1.1/   lab hits   lab flows   lab pingall")
 
 

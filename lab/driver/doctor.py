@@ -37,7 +37,7 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "Docker engine": (["docker", "version", "--format", "{{.Server.Version}}"], r"^(\d\S*)"),
     "Docker Compose": (["sh", "-c", "docker compose version --short || docker-compose version --short"], r"^v?(\d\S*)"),
 }
-PYTHON_MODULES = {"Mininet": "mininet", "os-ken": "os_ken", "aiohttp": "aiohttp"}
+PYTHON_MODULES = {"Mininet": "mininet", "os-ken": "os_ken"}
 _PATIENCE = 1.0  # s, for any one program
 
 

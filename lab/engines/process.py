@@ -6,7 +6,6 @@ engines running.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.metadata
 import json
@@ -14,6 +13,8 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ class Engine:
         self._pox_home = pox_home
         self._host = openflow_host
         self._config: wire.Controller | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.name: str | None = None
         state.mkdir(parents=True, exist_ok=True)
 
@@ -57,50 +58,50 @@ class Engine:
         state = Path(os.environ.get("LAB_STATE", "/run/balance-lab"))
         return cls(state, pox, os.environ.get("LAB_OPENFLOW_HOST", "127.0.0.1"))
 
-    async def start(self, config: wire.Controller) -> dict[str, Any]:
+    def start(self, config: wire.Controller) -> dict[str, Any]:
         """Stop what runs, start as configured. Raises ValueError, MissingEngine or EngineError."""
         name, why = self._choose(config)
         configuration.settings(config)  # what it can't do is told before anything is stopped
-        await self.stop()
+        self.stop()
         self.name, self._config = name, config
         self._config_file.write_text(json.dumps(wire.encode(config)))
         self._control_socket.unlink(missing_ok=True)
         with self._log_file.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(name, config), stdout=output, stderr=output, stdin=asyncio.subprocess.DEVNULL,
+            self._process = subprocess.Popen(
+                self._command(name, config), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 env=self._environment(), cwd=self._state,
             )  # fmt: skip
-        await self._wait_until_it_listens()
+        self._wait_until_it_listens()
         log.info("engine %s listens on %s:%d (%s)", name, self._host, wire.OPENFLOW_PORT, why)
         return {"engine": name, "why": why, "pid": self._process.pid, "versions": self.versions()}
 
-    async def restart(self) -> dict[str, Any]:
+    def restart(self) -> dict[str, Any]:
         if self._config is None:
             raise MissingEngine("no controller was configured yet: PUT /controller first")
-        return await self.start(self._config)
+        return self.start(self._config)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         process = self._running()
         if process is None:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-        except asyncio.TimeoutError:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
             process.kill()
-            await process.wait()
+            process.wait()
 
-    async def kill(self, number: signal.Signals) -> None:
+    def kill(self, number: signal.Signals) -> None:
         process = self._running()
         if process is None:
             raise MissingEngine("no controller is running")
         process.send_signal(number)
         if number is signal.SIGKILL:
-            await process.wait()
+            process.wait()
 
-    async def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         process = self._process
-        code = None if process is None else process.returncode
+        code = None if process is None else process.poll()
         return {
             "running": self._running() is not None,
             "engine": self.name,
@@ -109,16 +110,16 @@ class Engine:
             "versions": self.versions(),
             **_memory(process.pid if process is not None and code is None else None),
             "cpu_s": _cpu_s(process.pid if process is not None and code is None else None),
-            "statistics": await self._statistics(),
+            "statistics": self._statistics(),
         }
 
-    async def pool(self, operation: str, **args: Any) -> dict[str, Any]:
+    def pool(self, operation: str, **args: Any) -> dict[str, Any]:
         """Ask the running engine something of its pool. Raises MissingEngine, control.ControlError."""
         if self._running() is None:
             raise MissingEngine("no controller is running")
         if self.name == "stock":
             raise MissingEngine("engine stock's pool is fixed; use engine pox or osken")
-        return await self._ask(operation, **args)
+        return self._ask(operation, **args)
 
     def log_text(self) -> str:
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
@@ -129,7 +130,7 @@ class Engine:
     def versions(self) -> dict[str, str | None]:
         return {"pox": _pox_version(self._pox_home), "os_ken": _os_ken_version()}
 
-    async def _statistics(self) -> dict[str, Any] | None:
+    def _statistics(self) -> dict[str, Any] | None:
         if self._running() is None or self._config is None:
             return None
         if self.name == "stock":
@@ -137,25 +138,24 @@ class Engine:
         if not self._control_socket.exists():
             return None
         try:
-            return await self._ask("statistics")
+            return self._ask("statistics")
         except control.ControlError as error:  # it is busy, or about to end: that it runs is known all the same
             log.warning("no statistics: %s", error)
             return None
 
-    async def _ask(self, operation: str, **args: Any) -> dict[str, Any]:
-        ask = asyncio.to_thread(control.ask, str(self._control_socket), operation, **args)
-        answer: dict[str, Any] = await ask
+    def _ask(self, operation: str, **args: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = control.ask(str(self._control_socket), operation, **args)
         return answer
 
-    async def _wait_until_it_listens(self) -> None:
-        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not self.listening():
             if self._running() is None:
                 raise EngineError(f"the controller ended while starting: {self._last_words()}")
-            if asyncio.get_running_loop().time() > deadline:
-                await self.stop()
+            if time.monotonic() > deadline:
+                self.stop()
                 raise EngineError(f"the controller didn't listen within {START_TIMEOUT_S:g} s: {self._last_words()}")
-            await asyncio.sleep(POLL_S)
+            time.sleep(POLL_S)
 
     def _choose(self, config: wire.Controller) -> tuple[str, str]:
         """Which engine, and why."""
@@ -198,9 +198,9 @@ class Engine:
         }
         return {**{k: v for k, v in os.environ.items() if k != "LAB_TOKEN"}, **ours}
 
-    def _running(self) -> asyncio.subprocess.Process | None:
+    def _running(self) -> subprocess.Popen[bytes] | None:
         process = self._process
-        return process if process is not None and process.returncode is None else None
+        return process if process is not None and process.poll() is None else None
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self.log_text().splitlines() if line.strip()]

@@ -9,24 +9,24 @@ Rule: no decision about balancing; a wrong request gets 4xx and a sentence, a de
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hmac
 import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+import threading
+from collections.abc import Mapping
 from typing import Any, Final
-
-from aiohttp import web
 
 from lab import wire
 from lab.engines import control
 from lab.engines.process import Engine, EngineError, MissingEngine
+from lab.http_door import Answer, Door, Request, Route, json_answer, text_answer
 
 log = logging.getLogger("supervisor")
 REFUSALS: Final = {"unknown": 404, "conflict": 409, "wrong": 400}  # by control.Refused.kind
+END_S: Final = 1.0  # for the last answers, when the supervisor ends
 POOL_ACTIONS: Final[Mapping[str, type | None]] = {  # and what each is told
     "add": wire.NewServer,
     "drain": None,
@@ -34,150 +34,130 @@ POOL_ACTIONS: Final[Mapping[str, type | None]] = {  # and what each is told
     "remove": None,
     "weight": wire.Weight,
 }
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refused(error: Exception) -> tuple[int, str] | None:
+    """Status and sentence of what says no."""
+    if isinstance(error, MissingEngine):
+        return 409, str(error)
+    if isinstance(error, control.Refused):
+        return REFUSALS.get(error.kind, 400), str(error)
+    if isinstance(error, (EngineError, control.ControlError)):
+        return 502, str(error)
+    if isinstance(error, ValueError):
+        return 400, str(error)
+    if isinstance(error, OSError):  # no disk, no process: the user's machine, not a bug
+        log.error("that can't be done", exc_info=error)
+        return 500, f"the supervisor can't do that: {error}"
+    return None
 
 
 class Supervisor:
-    def __init__(self, token: str, engine: Engine) -> None:
-        self._token = token
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._changing = asyncio.Lock()  # one start or stop at a time
+        self._changing = threading.Lock()  # one start or stop at a time
 
-    def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/controller", self._status)
-        app.router.add_put("/controller", self._put)
-        app.router.add_delete("/controller", self._stop)
-        app.router.add_post("/controller/start", self._restart)
-        app.router.add_post("/controller/kill", self._kill)
-        app.router.add_get("/controller/log", self._log)
-        for path in ("/metrics", "/controller/metrics"):
-            app.router.add_get(path, self._metrics)
-        app.router.add_get("/controller/pool", self._pool)
-        app.router.add_post("/controller/pool/{service}/{server}/{action}", self._pool_change)
-        app.on_shutdown.append(self._shut_down)
-        return app
+    def routes(self) -> list[Route]:
+        return [
+            ("GET", "/health", self._health),
+            ("GET", "/controller", lambda _request: json_answer(self._engine.status())),
+            ("PUT", "/controller", self._put),
+            ("DELETE", "/controller", self._stop),
+            ("POST", "/controller/start", self._restart),
+            ("POST", "/controller/kill", self._kill),
+            ("GET", "/controller/log", lambda _request: text_answer(self._engine.log_text())),
+            ("GET", "/metrics", self._metrics),
+            ("GET", "/controller/metrics", self._metrics),
+            ("GET", "/controller/pool", lambda _request: json_answer(self._engine.pool("pool"))),
+            ("POST", "/controller/pool/{service}/{server}/{action}", self._pool_change),
+        ]
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The token first, then one sentence for whatever goes wrong."""
-        given = request.headers.get("Authorization", "")
-        if request.path != "/health" and not hmac.compare_digest(
-            given.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()
-        ):
-            return _error(401, "the token is missing or wrong")
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return _error(error.status, f"{request.method} {request.path}: {error.reason}")
-        except MissingEngine as error:
-            return _error(409, str(error))
-        except control.Refused as error:
-            return _error(REFUSALS.get(error.kind, 400), str(error))
-        except (EngineError, control.ControlError) as error:
-            return _error(502, str(error))
-        except ValueError as error:
-            return _error(400, str(error))
-        except OSError as error:  # no disk, no process: the user's machine, not a bug
-            log.exception("%s %s", request.method, request.path)
-            return _error(500, f"the supervisor can't do that: {error}")
+    def _health(self, _request: Request) -> Answer:
+        return json_answer({"ok": True, "engine": self._engine.name, "listening": self._engine.listening()})
 
-    async def _health(self, request: web.Request) -> web.Response:
-        return web.json_response({"ok": True, "engine": self._engine.name, "listening": self._engine.listening()})
+    def _put(self, request: Request) -> Answer:
+        return json_answer(self.start(wire.decode(wire.Controller, _json(request))))
 
-    async def _put(self, request: web.Request) -> web.Response:
-        config = wire.decode(wire.Controller, await _json(request))
-        async with self._changing:
-            return web.json_response(await self._engine.start(config))
+    def start(self, config: wire.Controller) -> dict[str, Any]:
+        """Also for the start by itself."""
+        with self._changing:
+            return self._engine.start(config)
 
-    async def _restart(self, request: web.Request) -> web.Response:
-        async with self._changing:
-            return web.json_response(await self._engine.restart())
+    def _restart(self, _request: Request) -> Answer:
+        with self._changing:
+            return json_answer(self._engine.restart())
 
-    async def _stop(self, request: web.Request) -> web.Response:
-        async with self._changing:
-            await self._engine.stop()
-        return web.json_response({})
+    def _stop(self, _request: Request) -> Answer:
+        with self._changing:
+            self._engine.stop()
+        return json_answer({})
 
-    async def _kill(self, request: web.Request) -> web.Response:
-        body = await _json(request)
+    def _kill(self, request: Request) -> Answer:
+        body = _json(request)
         if not isinstance(body, dict):
             raise ValueError('the body must be an object like {"signal": "KILL"}')
         name = body.get("signal", "KILL")
         number = getattr(signal, f"SIG{name}", None)
         if not isinstance(number, signal.Signals):
             raise ValueError(f"signal {name!r} isn't known; try KILL or TERM")
-        await self._engine.kill(number)
-        return web.json_response({})
+        self._engine.kill(number)
+        return json_answer({})
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._engine.status())
-
-    async def _log(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._engine.log_text())
-
-    async def _metrics(self, request: web.Request) -> web.Response:
+    def _metrics(self, _request: Request) -> Answer:
         from lab.engines import metrics  # a tenth of the supervisor's whole start, for what few ask
 
-        body = metrics.render(await self._status_or_none())
-        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Answer(metrics.render(self._status_or_none()), metrics.CONTENT_TYPE)
 
-    async def _status_or_none(self) -> dict[str, Any]:
+    def _status_or_none(self) -> dict[str, Any]:
         """The status, without statistics where the engine doesn't answer."""
         try:
-            return await self._engine.status()
+            return self._engine.status()
         except control.ControlError:
             return {"statistics": None}
 
-    async def _pool(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._engine.pool("pool"))
-
-    async def _pool_change(self, request: web.Request) -> web.Response:
+    def _pool_change(self, request: Request) -> Answer:
         """POST …/{service}/{server}/{action}; the answer is how the server stands now."""
-        names = dict(request.match_info)
+        names = dict(request.names)
         action = names.pop("action")
         if action not in POOL_ACTIONS:
             raise ValueError(f"unknown action {action!r}; known: {', '.join(POOL_ACTIONS)}")
         kind = POOL_ACTIONS[action]
-        given = {} if kind is None else wire.encode(wire.decode(kind, await _json(request)))
-        return web.json_response(await self._engine.pool(f"pool_{action}", **names, **given))
-
-    async def _shut_down(self, app: web.Application) -> None:
-        await self._engine.stop()
+        given = {} if kind is None else wire.encode(wire.decode(kind, _json(request)))
+        return json_answer(self._engine.pool(f"pool_{action}", **names, **given))
 
 
-async def _json(request: web.Request) -> Any:
+def _json(request: Request) -> Any:
     try:
-        return await request.json()
-    except json.JSONDecodeError as error:
+        return json.loads(request.body)
+    except ValueError as error:
         raise ValueError(f"the body isn't JSON: {error}") from None
 
 
-def _error(status: int, sentence: str) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)
-
-
-async def run() -> None:
+def run() -> None:
     """Serve until SIGTERM or SIGINT."""
-    engine = Engine.from_environment()
-    app = Supervisor(os.environ.get("LAB_TOKEN", ""), engine).application()
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    host = os.environ.get("LAB_SUPERVISOR_HOST", "127.0.0.1")
-    await web.TCPSite(runner, host, wire.SUPERVISOR_PORT).start()
-    if os.environ.get("LAB_AUTOSTART") == "1":
-        with contextlib.suppress(EngineError):  # it has logged its last words, and the health check sees it
-            await engine.start(wire.default_controller())
-    done = asyncio.Event()
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, done.set)
-    await done.wait()
-    await runner.cleanup()
+        signal.signal(number, lambda *_: stop.set())
+    engine = Engine.from_environment()
+    supervisor = Supervisor(engine)
+    door = Door(os.environ["LAB_TOKEN"], supervisor.routes(), refused)
+    host = os.environ.get("LAB_SUPERVISOR_HOST", "127.0.0.1")
+    door.serve(socket.create_server((host, wire.SUPERVISOR_PORT), backlog=128))
+    if os.environ.get("LAB_AUTOSTART") == "1":
+        threading.Thread(target=_start_default, args=(supervisor,), daemon=True).start()
+    stop.wait()
+    engine.stop()
+    door.close(END_S)
+
+
+def _start_default(supervisor: Supervisor) -> None:
+    """Start the tutorial's controller. One that doesn't start is told in its log, and the health check sees it."""
+    with contextlib.suppress(EngineError):
+        supervisor.start(wire.default_controller())
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     if not os.environ.get("LAB_TOKEN"):
         raise SystemExit("supervisor: LAB_TOKEN is not set; it is the password of this API")
-    asyncio.run(run())
+    run()

@@ -1,22 +1,20 @@
 """The agent's API over a network that isn't there: hosts are loopback, switches always connect.
 
-Run as a script by the system's Python (which has aiohttp) with LAB_LISTEN_FD and LAB_STATE; everything in front of
+Run as a script by the system's Python with LAB_LISTEN_FD and LAB_STATE; everything in front of
 Mininet and Open vSwitch is the real thing: routes, token, checks, loads by curl, commands, hit logs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from aiohttp import web
 
 from lab import wire
 from lab.agent.agent import Agent
@@ -64,16 +62,15 @@ class NoNet:
         return {host.name: os.getpid() for host in self._network.hosts}
 
 
-async def serve() -> None:
+def serve() -> None:
     state = Path(os.environ["LAB_STATE"])
     log = state / "agent.log"
     logging.basicConfig(level=logging.INFO, filename=log)
     agent = Agent(state, "127.0.0.1", NoSwitches(state), NoNet)  # type: ignore[arg-type]
-    runner = web.AppRunner(Api(agent, Supervisor("127.0.0.1", "t"), "t", log).application(), access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, socket.socket(fileno=int(os.environ["LAB_LISTEN_FD"]))).start()
-    await asyncio.Event().wait()
+    api = Api(agent, Supervisor("127.0.0.1", "t"), "t", log)
+    api.serve(socket.socket(fileno=int(os.environ["LAB_LISTEN_FD"])))
+    signal.pause()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    serve()

@@ -30,9 +30,7 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Door]:
-    """The API, for all tests of a module: it takes half a second to start."""
-    if subprocess.run([PYTHON, "-c", "import aiohttp"], capture_output=True).returncode:
-        pytest.skip(f"{PYTHON} has no aiohttp (Debian's python3-aiohttp)")
+    """The API, for all tests of a module: it takes its time to start."""
     with open_folder() as state:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             fd, port = listener.fileno(), listener.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import os
@@ -19,6 +18,7 @@ from lab.engines.process import Engine, EngineError, MissingEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-this-test"
+REFUSED = "the lab's token is missing or wrong: send Authorization: Bearer <token>"
 START = "ip link set lo up && exec /usr/bin/python3 -m lab.engines.supervisor"
 
 
@@ -157,8 +157,8 @@ def test_wrong_requests_get_a_status_and_a_sentence(supervisor: Supervisor) -> N
         ("POST", "/controller/start", None, 409, "no controller was configured yet"),
         ("POST", "/controller/kill", {"signal": "TERM"}, 409, "no controller is running"),
         ("POST", "/controller/kill", {"signal": "HUGE"}, 400, "signal 'HUGE' isn't known"),
-        ("GET", "/nothing", None, 404, "Not Found"),
-        ("PATCH", "/controller", None, 405, "Not Allowed"),
+        ("GET", "/nothing", None, 404, "not found"),
+        ("PATCH", "/controller", None, 405, "not allowed"),
     ]:
         got, said = supervisor.call(method, path, body)
         assert (got, list(said)) == (status, ["error"]), (path, body)
@@ -168,7 +168,7 @@ def test_wrong_requests_get_a_status_and_a_sentence(supervisor: Supervisor) -> N
 @pytest.mark.sandbox
 def test_nothing_is_told_or_done_without_the_token(supervisor: Supervisor) -> None:
     for method, path in [("GET", "/controller"), ("PUT", "/controller"), ("GET", "/controller/log"), ("GET", "/x")]:
-        assert supervisor.call(method, path, token="another") == (401, {"error": "the token is missing or wrong"})
+        assert supervisor.call(method, path, token="another") == (401, {"error": REFUSED})
     assert supervisor.call("GET", "/health", token="another")[0] == 200
 
 
@@ -238,7 +238,7 @@ def test_engine_that_cannot_be_had_is_refused(
 ) -> None:
     engine = Engine(tmp_path, None)
     with pytest.raises(error):
-        asyncio.run(engine.start(dataclasses.replace(config, engine=wanted)))
+        engine.start(dataclasses.replace(config, engine=wanted))
     assert not (tmp_path / "controller.json").exists()
 
 
@@ -249,4 +249,4 @@ def test_dead_engines_last_words_are_its_logs_last_lines(
     (pox_home / "pox.py").write_text("for n in range(9): print('line', n)\nraise SystemExit('no more')")
     engine = Engine(tmp_path / "state", pox_home)
     with pytest.raises(EngineError, match=r"ended while starting: .*no more"):
-        asyncio.run(engine.start(dataclasses.replace(config, engine="pox")))
+        engine.start(dataclasses.replace(config, engine="pox"))

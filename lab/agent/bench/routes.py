@@ -3,61 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
-
-from aiohttp import web
 
 from lab import wire, wire_bench
 from lab.agent.agent import Agent
 from lab.agent.commands import Job
 from lab.agent.refusal import Refusal
+from lab.http_door import Answer, Request, Route, json_answer
 
 T = TypeVar("T")
-RunJob = Callable[[web.Request, Job], Awaitable[dict[str, Any]]]
-InThread = Callable[..., Awaitable[Any]]
+RunJob = Callable[[Request, Job], dict[str, Any]]
 
 
 class BenchRoutes:
-    """run_job: waits for a job, which ends when whoever asked is gone; in_thread: for what blocks."""
+    """run_job: waits for a job, which ends when whoever asked is gone."""
 
-    def __init__(self, agent: Agent, run_job: RunJob, in_thread: InThread) -> None:
-        self._agent, self._run_job, self._in_thread = agent, run_job, in_thread
+    def __init__(self, agent: Agent, run_job: RunJob) -> None:
+        self._agent, self._run_job = agent, run_job
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         return [
-            web.post("/bench/start", self._start),
-            web.get("/bench/usage", self._usage),
-            web.post("/bench/connections", self._connections),
-            web.post("/bench/load", self._load),
-            web.post("/bench/bulk", self._bulk),
+            ("POST", "/bench/start", self._start),
+            ("GET", "/bench/usage", self._usage),
+            ("POST", "/bench/connections", self._connections),
+            ("POST", "/bench/load", self._load),
+            ("POST", "/bench/bulk", self._bulk),
         ]
 
-    async def _start(self, request: web.Request) -> web.Response:
-        wanted = await _read(request, wire_bench.Start)
-        return web.json_response(await self._in_thread(self._agent.bench.start, self._agent.network(), wanted))
+    def _start(self, request: Request) -> Answer:
+        wanted = _read(request, wire_bench.Start)
+        return json_answer(self._agent.bench.start(self._agent.network(), wanted))
 
-    async def _usage(self, _request: web.Request) -> web.Response:
+    def _usage(self, _request: Request) -> Answer:
         self._agent.network()
-        return web.json_response(self._agent.bench.usage())
+        return json_answer(self._agent.bench.usage())
 
-    async def _connections(self, request: web.Request) -> web.Response:
-        wanted = await _read(request, wire_bench.Connections)
-        return web.json_response(await self._in_thread(self._agent.bench.connections, self._agent.network(), wanted))
+    def _connections(self, request: Request) -> Answer:
+        wanted = _read(request, wire_bench.Connections)
+        return json_answer(self._agent.bench.connections(self._agent.network(), wanted))
 
-    async def _load(self, request: web.Request) -> web.Response:
-        load = await _read(request, wire_bench.Load)
-        job = await self._in_thread(self._agent.bench.load, self._agent.network(), load)
-        return web.json_response(await self._run_job(request, job))
+    def _load(self, request: Request) -> Answer:
+        load = _read(request, wire_bench.Load)
+        return json_answer(self._run_job(request, self._agent.bench.load(self._agent.network(), load)))
 
-    async def _bulk(self, request: web.Request) -> web.Response:
-        bulk = await _read(request, wire_bench.Bulk)
-        return web.json_response(await self._run_job(request, self._agent.bench.bulk(self._agent.network(), bulk)))
+    def _bulk(self, request: Request) -> Answer:
+        bulk = _read(request, wire_bench.Bulk)
+        return json_answer(self._run_job(request, self._agent.bench.bulk(self._agent.network(), bulk)))
 
 
-async def _read(request: web.Request, kind: type[T]) -> T:
+def _read(request: Request, kind: type[T]) -> T:
     try:
-        body = json.loads(await request.read())
+        body = json.loads(request.body)
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is no JSON") from None
     return wire.decode(kind, body)

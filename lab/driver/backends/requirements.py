@@ -33,7 +33,7 @@ PROGRAMS = {
     "ip": "iproute2",
     "nginx": "nginx-light",
 }
-MODULES = {"mininet": "mininet", "os_ken": "python3-os-ken", "aiohttp": "python3-aiohttp"}
+MODULES = {"mininet": "mininet", "os_ken": "python3-os-ken"}
 
 # Settings that forbid user namespaces, with the value that permits them.
 USERNS_SETTINGS = {

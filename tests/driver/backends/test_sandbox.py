@@ -265,7 +265,7 @@ def test_a_lab_that_does_not_answer_is_an_error_with_its_last_words(mark: str, p
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ((stand_in.PYTHON, "-c", "raise SystemExit('no aiohttp here')"), "no aiohttp here / the agent ended with exit"),
+        ((stand_in.PYTHON, "-c", "raise SystemExit('no Mininet here')"), "no Mininet here / the agent ended with exit"),
         (("/usr/bin/no-such-program",), "could not be set up.*No such file"),
     ],
 )
