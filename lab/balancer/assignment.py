@@ -80,16 +80,16 @@ class Assignment:
             return None
         return self._choose(key, client, seq, mac)
 
-    def assign_datagram(self, client: int, mac: int = 0, *, known: bool = True) -> Member | None:
-        """The server for a UDP datagram that came from `mac`; None when no server is up. `known`: it may be of the flow
-        that the table has; else that one is over."""
+    def assign_datagram(self, client: int, mac: int = 0, *, now: int = 0, since: int = 0) -> Member | None:
+        """The server for a UDP datagram that came from `mac`; None when no server is up. `now` is when it came; a flow
+        of which none came here since `since` is over. Both count seconds."""
         key = client * self._services + self._number
-        member = self._connections.find(key) if known else None
+        member = self._connections.since(key, since)
         if member is not None and not member.down:
-            self._connections.use(key)
+            self._connections.renew(key, now)
             return member
         if self._any_live:
-            return self._choose(key, client, 0, mac)
+            return self._choose(key, client, now, mac)
         self._connections.close(key)
         return None
 

@@ -25,7 +25,8 @@ class Connections:
     """Connections by key, an integer that holds client and service.
 
     An entry is member << 80 | client's MAC << 32 | seq.
-    `seq` is that of the SYN that began it: the same one again is a repetition, another one a new connection."""
+    `seq` is that of the SYN that began it: the same one again is a repetition, another one a new connection. Of a UDP
+    flow it is when a datagram of it was last decided about."""
 
     def __init__(self, bound: int = DEFAULT_BOUND) -> None:
         if bound < 1:
@@ -54,6 +55,13 @@ class Connections:
             return None
         return self._members[entry >> _MEMBER_SHIFT]
 
+    def since(self, key: int, seq: int) -> Member | None:
+        """Its server, if its number is `seq` or more; without any effect."""
+        entry = self._live.get(key) or self._idle.get(key)
+        if entry is None or entry & _SEQ_MASK < seq:
+            return None
+        return self._members[entry >> _MEMBER_SHIFT]
+
     def mac(self, key: int) -> int:
         """Its client's MAC, as the SYN had it; 0 when there is no such connection."""
         entry = self._live.get(key) or self._idle.get(key) or 0
@@ -76,6 +84,12 @@ class Connections:
         elif key in self._idle:
             entry = self._live[key] = self._idle.pop(key)
             self._members[entry >> _MEMBER_SHIFT].count_live(1)
+
+    def renew(self, key: int, seq: int) -> None:
+        """The same, and its number is `seq` from now on."""
+        self.use(key)
+        if key in self._live:
+            self._live[key] = self._live[key] & ~_SEQ_MASK | seq
 
     def rest(self, key: int, member: Member) -> bool:
         """Its rule to `member` is gone: idle from now on. False: it isn't known as live, or is another server's now."""

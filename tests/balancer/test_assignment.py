@@ -54,6 +54,17 @@ def test_the_same_number_keeps_its_server_and_counts_no_hit(assignment: Assignme
     assert [m.hits for m in assignment.service.members] == [1, 0]
 
 
+def test_datagram_is_of_the_flow_of_which_one_came_since(assignment: Assignment) -> None:
+    assert name(assignment.assign_datagram(5, now=100, since=70)) == "h1"
+    assert name(assignment.assign_datagram(5, now=130, since=100)) == "h1"
+    assert name(assignment.assign_datagram(5, now=160, since=130)) == "h1"  # as one came at 130
+    assert [m.hits for m in assignment.service.members] == [1, 0]
+    assert name(assignment.assign_datagram(5, now=191, since=161)) == "h2"
+    assert name(assignment.assign_datagram(5, now=900)) == "h2"
+    assert [m.hits for m in assignment.service.members] == [1, 1]
+    assert sum(m.live for m in assignment.service.members) == 1
+
+
 def test_repetition_to_a_server_that_died_goes_to_another(assignment: Assignment) -> None:
     h1, _ = assignment.service.members
     assert assignment.assign(5, 1) is h1

@@ -71,6 +71,17 @@ def test_used_connection_is_the_youngest_again() -> None:
     assert present(table, 1, 2, 3) == [1, 3]
 
 
+def test_connection_is_found_since_its_number_and_renewed_by_a_later_one() -> None:
+    table, (one, _) = Connections(), members()
+    table.open(5, one, seq=10, mac=7)
+    assert (table.since(5, 9), table.since(5, 10), table.since(5, 11), table.since(6, 0)) == (one, one, None, None)
+    table.rest(5, one)
+    table.renew(5, 20)
+    table.renew(6, 20)
+    assert (table.since(5, 20), table.since(5, 21), table.mac(5), one.live) == (one, None, 7, 1)
+    assert table.find(6) is None
+
+
 def test_when_all_rules_are_lost_nobody_is_live_and_everybody_known() -> None:
     table, (one, other) = Connections(), members()
     table.open(1, one, seq=1)

@@ -15,9 +15,10 @@ connection left is told by a rule for its connections' packets, with an idle tim
 Each table looks at ports of one direction only, so that no cached flow carries a client's port. A server that is down
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
 UDP has no ends to be seen. A flow is over when the tracker has forgotten it, so a datagram the tracker doesn't know
-begins one, except in the time after the tracker was emptied. For a policy that goes by live connections, a flow counts
-as live for the idle time-out from its beginning. The dead can't be told of by a reset: when a server goes, the tracker
-forgets all flows of its service, and each flow's next datagram comes to the controller, which knows the others' server.
+begins one, except right after another (both were on their way to the controller) and in the time after the tracker was
+emptied. For a policy that goes by live connections, a flow counts as live for the idle time-out from its beginning. The
+dead can't be told of by a reset: when a server goes, the tracker forgets all flows of its service, and each flow's next
+datagram comes to the controller, which knows the others' server.
 Rule of this module: of TCP, nothing but a SYN gets a server it didn't have. The rules are made in `tracked_rules`.
 Source of the actions: Open vSwitch 3.1, ovs-actions(7), `ct`; the tables are staged as OVN does (ovn-northd(8)).
 """
@@ -58,7 +59,8 @@ from lab.balancer.statistics import Counters
 
 NUDGES_PER_TICK: Final = 200  # few enough that probes and new connections are not held up
 RESUME_S: Final = 10.0  # after a switch's return: TCP has repeated by then what an outage of some seconds has lost
-LOST_S: Final = 60.0  # after the tracker was emptied: longer than it remembers a silent UDP flow
+REMEMBERED_S: Final = 30  # that long, at least, a tracker remembers a silent UDP flow
+LOST_S: Final = 120.0  # after the tracker was emptied: longer than any tracker remembers a silent UDP flow
 
 
 class Tracked:
@@ -167,8 +169,9 @@ class Tracked:
 
     def _flow(self, assignment: Assignment, client: int, mac: int) -> Member | None:
         """The server for a datagram."""
-        known = self._lost or self._now < self._lost_until
-        member = assignment.assign_datagram(client, mac, known=known)
+        now, emptied = int(self._now), self._lost or self._now < self._lost_until
+        since = 0 if emptied else max(0, now - REMEMBERED_S)
+        member = assignment.assign_datagram(client, mac, now=now, since=since)
         if member is not None and assignment.watches_live:
             self._flows.append((self._now + self._idle_timeout, assignment, client, member))
         return member

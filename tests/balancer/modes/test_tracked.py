@@ -283,39 +283,3 @@ def test_client_that_aborts_is_counted_once(make_rig: MakeRig) -> None:
 def test_answers_of_a_server_whose_connection_is_unknown_are_as_they_are(rig: Rig) -> None:
     macs, ips = rig.between("h1", "h3")
     assert rig.reaches("h3", frames.tcp(macs, ips, (80, 40001), SYN | ACK), "h1")
-
-
-# UDP, whose ends the tracker alone knows
-
-DNS = Service(port=53, protocol="udp")
-
-
-def test_a_flow_that_the_tracker_has_forgotten_begins_anew(make_rig: MakeRig) -> None:
-    rig = make_rig(services=[DNS])
-    assert rig.ask("h3", 40001) == "h1"
-    rig.advance(61, step=1.0)
-    rig.switch.tracker.flush()  # as after a long silence
-    assert [rig.ask("h3", 40001), rig.ask("h3", 40001)] == ["h2", "h2"]
-
-
-def test_datagrams_that_nobody_answers_cost_one_packet_in(make_rig: MakeRig) -> None:
-    rig = make_rig(services=[DNS])
-    assert [rig.datagram("h3", 40001).server for _ in range(5)] == ["h1"] * 5
-    assert rig.balancer.counters.packet_ins == 1
-    assert [rig.datagram("h1", 40001).server for _ in range(3)] == ["h2"] * 3
-    assert [rig.datagram("h1", 40002).server for _ in range(3)] == ["h1"] * 3
-    assert rig.balancer.counters.packet_ins == 3
-
-
-def test_a_dead_servers_service_alone_is_forgotten_by_the_tracker(make_rig: MakeRig) -> None:
-    rig = make_rig(services=[DNS, Service(), Service("10.0.1.2", ["h1", "h4"], port=54, protocol="udp")])
-    served = [rig.ask("h3", 40000 + n, service=2) for n in range(4)]
-    rig.ask("h3", 40000)
-    assert rig.connect("h3", 40000, service=1) == "h1"
-    rig.link_down("h2")
-    packet_ins = rig.balancer.counters.packet_ins
-    assert [rig.ask("h3", 40000 + n, service=2) for n in range(4)] == served
-    assert rig.data("h3", 40000, service=1).server == "h1"
-    assert rig.balancer.counters.packet_ins == packet_ins
-    assert rig.ask("h3", 40000) == "h1"  # asked again, and still known
-    assert rig.balancer.counters.packet_ins == packet_ins + 1

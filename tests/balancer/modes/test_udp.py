@@ -128,7 +128,7 @@ def test_server_that_goes_again_has_its_flows_ended_again(rig: Rig) -> None:
         rig.link_down("h2")
         assert [rig.ask("h3", 40001), rig.ask("h3", 40002)] == ["h1", "h1"]
         rig.link_up("h2")
-        rig.advance(rig.idle_timeout + 70)  # all is forgotten
+        rig.advance(rig.idle_timeout + 130)  # all is forgotten
         rig.switch.tracker.flush()
 
 

@@ -1,0 +1,91 @@
+"""The tracked mode's own promises about UDP, whose ends the tracker alone knows."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.rig import MakeRig, Rig, Service
+
+from lab.balancer.modes.tracked import LOST_S
+
+DNS = Service(port=53, protocol="udp")
+
+
+@pytest.fixture
+def mode() -> str:
+    return "tracked"
+
+
+def test_a_flow_that_the_tracker_has_forgotten_begins_anew(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.ask("h3", 40001) == "h1"
+    rig.advance(LOST_S + 1, step=1.0)
+    rig.switch.tracker.flush()  # as after a long silence
+    assert [rig.ask("h3", 40001), rig.ask("h3", 40001)] == ["h2", "h2"]
+
+
+def test_datagrams_that_nobody_answers_cost_one_packet_in(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert [rig.datagram("h3", 40001).server for _ in range(5)] == ["h1"] * 5
+    assert rig.balancer.counters.packet_ins == 1
+    assert [rig.datagram("h1", 40001).server for _ in range(3)] == ["h2"] * 3
+    assert [rig.datagram("h1", 40002).server for _ in range(3)] == ["h1"] * 3
+    assert rig.balancer.counters.packet_ins == 3
+
+
+def test_a_dead_servers_service_alone_is_forgotten_by_the_tracker(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS, Service(), Service("10.0.1.2", ["h1", "h4"], port=54, protocol="udp")])
+    served = [rig.ask("h3", 40000 + n, service=2) for n in range(4)]
+    rig.ask("h3", 40000)
+    assert rig.connect("h3", 40000, service=1) == "h1"
+    rig.link_down("h2")
+    packet_ins = rig.balancer.counters.packet_ins
+    assert [rig.ask("h3", 40000 + n, service=2) for n in range(4)] == served
+    assert rig.data("h3", 40000, service=1).server == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins
+    assert rig.ask("h3", 40000) == "h1"  # asked again, and still known
+    assert rig.balancer.counters.packet_ins == packet_ins + 1
+
+
+# datagrams that are on their way to the controller together
+
+
+def sent_together(rig: Rig, count: int, client: str = "h3", port: int = 40001) -> None:
+    """Datagrams of one client, all of which the switch has shown before the controller hears of the first."""
+    rig.connected = False
+    for _ in range(count):
+        rig.datagram(client, port)
+    rig.connected = True
+    rig.settle()
+
+
+def test_datagrams_sent_together_are_of_one_flow(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    rig.advance(LOST_S + 1, step=1.0)
+    before = len(rig.delivered)
+    sent_together(rig, 5)
+    assert [d.host for d in rig.delivered[before:] if d.taken and "udp_src" in d.fields] == ["h1"] * 5
+    assert [member.hits for member in rig.balancer.services[0].members] == [1, 0]
+    assert rig.ask("h3", 40001) == "h1"
+    assert rig.ask("h4") == "h2"  # whose turn it is
+
+
+def test_datagrams_sent_together_after_the_flow_was_forgotten_begin_one_more(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.ask("h3", 40001) == "h1"
+    rig.advance(LOST_S + 1, step=1.0)
+    rig.switch.tracker.flush()  # as after a long silence
+    sent_together(rig, 5)
+    assert rig.ask("h3", 40001) == "h2"
+    assert [member.hits for member in rig.balancer.services[0].members] == [1, 1]
+
+
+def test_flow_taken_up_again_at_the_end_of_the_time_after_a_loss_is_still_one(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.ask("h3", 40001) == "h1"
+    rig.advance(LOST_S - 5, step=1.0)
+    rig.switch.tracker.flush()
+    sent_together(rig, 1)
+    rig.advance(10, step=1.0)
+    rig.switch.tracker.flush()
+    assert rig.ask("h3", 40001) == "h1"
+    assert rig.member("h1").hits == 1
