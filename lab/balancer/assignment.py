@@ -60,6 +60,11 @@ class Assignment:
         self._policy.pool_changed(live)
 
     @property
+    def bound(self) -> int:
+        """How many connections, of all services, are remembered."""
+        return self._connections.bound
+
+    @property
     def any_live(self) -> bool:
         """A server can be chosen."""
         return self._any_live

@@ -37,6 +37,10 @@ class Connections:
         self._members: dict[int, Member] = {}
         self.evicted = 0
 
+    @property
+    def bound(self) -> int:
+        return self._bound
+
     def __len__(self) -> int:
         return len(self._live) + len(self._idle)
 

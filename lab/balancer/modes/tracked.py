@@ -33,6 +33,7 @@ from lab.balancer import packets
 from lab.balancer.assignment import Assignment
 from lab.balancer.client import asked, asking
 from lab.balancer.modes import tracked_rules
+from lab.balancer.modes.live_flows import LiveFlows
 from lab.balancer.modes.nudging import nudge_through
 from lab.balancer.modes.tracked_rules import FIRST_UDP_ZONE, HAIRPIN_ZONE, ON, ZONE
 from lab.balancer.packets import ACK, RST, SYN, Drop, Kind, Packet
@@ -81,7 +82,7 @@ class Tracked:
         self._now = 0.0  # s, as of the last tick
         self._lost = False  # the tracker has been emptied since
         self._lost_until = float("-inf")  # s
-        self._flows: deque[tuple[float, Assignment, int, Member]] = deque()  # when each counts as live no more
+        self._flows = LiveFlows(idle_timeout, assignments[0].bound)
         self._over: set[int] = set()  # ids of members that are down or gone, and whose connections were ended
         self._emptied: set[int] = set()  # zones, since the switch has connected: it may have been away by then
         for assignment in assignments:
@@ -173,7 +174,7 @@ class Tracked:
         since = 0 if emptied else max(0, now - REMEMBERED_S)
         member = assignment.assign_datagram(client, mac, now=now, since=since)
         if member is not None and assignment.watches_live:
-            self._flows.append((self._now + self._idle_timeout, assignment, client, member))
+            self._flows.begin(assignment, client, member, self._now)
         return member
 
     def to_member(
@@ -241,9 +242,7 @@ class Tracked:
             done = [DeleteRules(cookie=Cookie.RESUME << COOKIE_KIND_SHIFT, cookie_mask=COOKIE_KIND_MASK)]
         if self._lost:
             self._lost, self._lost_until = False, now + LOST_S
-        while self._flows and self._flows[0][0] <= now:
-            _, assignment, client, member = self._flows.popleft()
-            assignment.rest(client, member)
+        self._flows.tick(now)
         return [*done, *self._nudges()]
 
     def host_found(self, service_ip: int, address: int, mac: int) -> list[Command]:

@@ -89,3 +89,32 @@ def test_flow_taken_up_again_at_the_end_of_the_time_after_a_loss_is_still_one(ma
     rig.switch.tracker.flush()
     assert rig.ask("h3", 40001) == "h1"
     assert rig.member("h1").hits == 1
+
+
+# flows that count as live
+
+
+def least(make_rig: MakeRig, bound: int = 1000) -> Rig:
+    return make_rig(services=[Service(port=53, protocol="udp", policy="least_connections")], bound=bound)
+
+
+def test_flow_begun_again_counts_as_live_from_then_on(make_rig: MakeRig) -> None:
+    rig = least(make_rig)
+    assert rig.ask("h3", 40001) == "h1"
+    rig.advance(rig.idle_timeout - 2)
+    rig.switch.tracker.flush()
+    assert rig.ask("h3", 40001) == "h1"
+    rig.advance(rig.idle_timeout - 2)
+    assert rig.member("h1").live == 1
+    rig.advance(3)
+    assert rig.member("h1").live == 0
+
+
+def test_flows_that_count_as_live_are_no_more_than_the_table_of_connections_holds(make_rig: MakeRig) -> None:
+    rig = least(make_rig, bound=3)
+    for n in range(10):
+        rig.ask("h3", 40000 + n)
+    assert len(rig.balancer._mode._flows) == 3  # type: ignore[attr-defined]
+    assert rig.member("h1").live + rig.member("h2").live == 3
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.member("h1").live + rig.member("h2").live == 0
