@@ -34,6 +34,7 @@ class Table(IntEnum):
     HAIRPIN_TRACKED = 8
     HAIRPIN_BACK = 9
     HAIRPIN_OUT = 10
+    DRAIN = 11  # counts a draining server's packets, which go on where they were
 
 
 class Cookie(IntEnum):
@@ -42,7 +43,7 @@ class Cookie(IntEnum):
     FIXED = 1  # 60 bits: the configuration's fingerprint
     SOURCE = 2  # 48 bits: MAC
     DESTINATION = 3  # 48 bits: MAC
-    DRAIN = 4  # 12 bits: member; 48 bits: which of its rules
+    DRAIN = 4  # 12 bits: member
     END = 5  # 12 bits: member
     RESUME = 6  # 12 bits: member
     # from here on (bit 63 set): what a new controller of the same configuration takes over from the switch
@@ -62,7 +63,7 @@ COOKIE_WHOLE: Final = (1 << 64) - 1
 
 # Field -> value, or (value, mask). Fields: in_port, eth_src, eth_dst, eth_type, ip_proto, ip_src, ip_dst, tcp_src,
 # tcp_dst, tcp_flags, udp_src, udp_dst, arp_op, arp_spa, arp_tpa, ipv6_src, ipv6_dst, icmpv6_type, icmpv6_code,
-# nd_target, ct_state, vlan_tci (0: no tag; IN_VLAN: any tag).
+# nd_target, ct_state, reg0 (nothing of the packet's: a note on its way), vlan_tci (0: no tag; IN_VLAN: any tag).
 IN_VLAN: Final = (0x1000, 0x1000)  # vlan_tci of every tagged packet; other fields are those behind the tag
 Match = Mapping[str, "int | tuple[int, int]"]
 Senders = Mapping[int, "tuple[int, int, int]"]  # by a found rule's cookie: source address, source and destination port

@@ -87,6 +87,13 @@ SOLICITED = AddRule(
     actions=(ToController(), Track(10, commit=True, dst=SERVER6)),
     cookie=1,
 )
+NOTED = AddRule(
+    table=6,
+    priority=12,
+    match={"eth_type": 0x0800, "ip_proto": 17, "ip_src": 0x0A000101, "reg0": 4095},
+    actions=(GoTo(11), SetField("reg0", 7), Track(100, 6)),
+    cookie=1,
+)
 NOT_KEPT = DeleteRules(cookie=0, cookie_mask=1 << 63)
 ONE = DeleteRules(table=0, match={"in_port": 3, "eth_src": 0x02000A000003}, priority=10)
 
@@ -200,6 +207,7 @@ PRINTED = [
             "resubmit(,2)",
         ],
     ),
+    (NOTED, ["ADD table:6 priority=12,udp,reg0=0xfff,nw_src=10.0.1.1 ", "actions=resubmit(,11),", "0x7->"]),
     (CHOSEN, ["ADD table:3 priority=31,ip", "actions=group:3"]),
     (LEARN, ["ADD priority=0", "controller(reason=no_match,max_len=64),resubmit(,1)"]),
     (REPLY, ["ADD table:1 priority=100,tcp,nw_src=10.0.0.1,tp_src=80", "IN_PORT,output:3,FLOOD", "NXM_NX_REG0"]),

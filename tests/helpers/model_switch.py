@@ -103,6 +103,7 @@ class Way:
     in_port: int
     frame: bytes
     state: int = 0  # ct_state: not tracked
+    note: int = 0  # reg0
     depth: int = 0
     out: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -267,7 +268,7 @@ class ModelSwitch:
     def _lookup(self, table: int, way: Way) -> None:
         if way.depth > TABLES:
             raise Refused("resubmission without end")
-        key = {**frames.fields(way.frame), "in_port": way.in_port, "ct_state": way.state}
+        key = {**frames.fields(way.frame), "in_port": way.in_port, "ct_state": way.state, "reg0": way.note}
         hit = max((r for r in self._tables[table].values() if r.covers(key)), key=lambda r: r.priority, default=None)
         if hit is None:
             return  # a table without a rule for missing packets drops them
@@ -287,7 +288,9 @@ class ModelSwitch:
     def _run(self, actions: rules.Actions, way: Way) -> None:
         """Actions in turn, as resubmission does: what a called table has changed stays changed."""
         for action in actions:
-            if isinstance(action, rules.SetField):
+            if isinstance(action, rules.SetField) and action.name == "reg0":
+                way.note = action.value
+            elif isinstance(action, rules.SetField):
                 way.frame = frames.changed(way.frame, action.name, action.value)
             elif isinstance(action, rules.GoTo):
                 way.depth += 1

@@ -59,9 +59,8 @@ class Stateful(Tracked):
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         """A connection just pinned is still new to the tracker; one of a server to itself is pinned twice (HAIRPIN)."""
         cookie = member_cookie(Cookie.MEMBER, member.id, member.mac)
-        there, again = to_server(member)
-        if not member.down:
-            again = (Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED, commit=True, src=service.ip),)
+        hairpin = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED, commit=True, src=service.ip)
+        there, again = to_server(member, member.id in self._draining, hairpin)
         pinned = []
         for match in to_ports(service, packets_of(service, destination=member.ip)):
             itself = {**match, **packets_of(service, source=member.ip)}

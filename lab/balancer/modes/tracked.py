@@ -77,7 +77,7 @@ class Tracked:
         self._counters = counters
         self._idle_timeout = idle_timeout
         self._waiting: deque[tuple[Service, Member, int, int]] = deque()  # a client to be nudged, and its MAC
-        self._draining: set[int] = set()  # cookies of the DRAIN rules that haven't idled out
+        self._draining: set[int] = set()  # ids of members whose DRAIN rule hasn't idled out
         self._resuming_until: float | None = None  # s
         self._now = 0.0  # s, as of the last tick
         self._lost = False  # the tracker has been emptied since
@@ -114,9 +114,10 @@ class Tracked:
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         if not member.down:
             self._over.discard(member.id)
-        draining = [rule for rule in self._drain_rules(service, member) if rule.cookie in self._draining]
-        rules = tracked_rules.member_rules(service, member, self._zones[service.name])
-        return [*self._abort_rules(service, member), *draining, *rules]
+        draining = member.id in self._draining
+        counting = tracked_rules.drain_rules(service, member, self._idle_timeout) if draining else ()
+        rules = tracked_rules.member_rules(service, member, self._zones[service.name], draining)
+        return [*self._abort_rules(service, member), *counting, *rules]
 
     def member_added(self, service: Service, member: Member) -> list[Command]:
         return []
@@ -125,7 +126,7 @@ class Tracked:
         """Its connections' packets find no rule behind the tracker and come to the controller: see `stray`."""
         # a server of several services has rules that look at its address alone, in the name of one of its members
         others = [(a.service, m) for a in self._assignments for m in a.service.members if m.ip == member.ip and m.mac]
-        self._draining -= {cookie for cookie in self._draining if cookie_member(cookie) == member.id}
+        self._draining.discard(member.id)
         return [
             *(_delete(kind, member) for kind in (Cookie.MEMBER, Cookie.DRAIN, Cookie.END, Cookie.RESUME)),
             *(rule for of in others for rule in self.member_rules(*of)),
@@ -135,16 +136,17 @@ class Tracked:
     def drain(self, service: Service, member: Member) -> list[Command]:
         if not member.mac:
             return []  # no connection ever got to it
-        rules = self._drain_rules(service, member)
-        self._draining |= {rule.cookie for rule in rules}
-        return list(rules)
+        self._draining.add(member.id)
+        return self.member_rules(service, member)
 
     def drained(self, member: Member) -> bool:
-        return not any(cookie_member(cookie) == member.id for cookie in self._draining)
+        return member.id not in self._draining
 
     def end_drain(self, member: Member) -> list[Command]:
-        self._draining -= {cookie for cookie in self._draining if cookie_member(cookie) == member.id}
-        return [_delete(Cookie.DRAIN, member)]
+        if member.id not in self._draining:
+            return []
+        self._draining.discard(member.id)
+        return [*self.member_rules(self._owner(member.id)[0].service, member), _delete(Cookie.DRAIN, member)]
 
     def forget_member(self, service: Service, member: Member) -> list[Command]:
         """Packets of its connections come to the controller from now on: see `to_member`."""
@@ -226,13 +228,11 @@ class Tracked:
 
     def flow_removed(self, cookie: int, deleted: bool) -> list[Command]:
         """A draining server's connections have been silent for the idle time-out: they count as ended."""
-        if cookie_kind(cookie) == Cookie.DRAIN and not deleted:
-            self._draining.discard(cookie)
-            for assignment in self._assignments:
-                for member in assignment.service.members:
-                    if member.id == cookie_member(cookie) and self.drained(member):
-                        assignment.end_live(member)
-        return []
+        if cookie_kind(cookie) != Cookie.DRAIN or deleted or cookie_member(cookie) not in self._draining:
+            return []
+        assignment, member = self._owner(cookie_member(cookie))
+        assignment.end_live(member)
+        return self.end_drain(member)
 
     def tick(self, now: float) -> list[Command]:
         self._now = now
@@ -273,9 +273,6 @@ class Tracked:
         wanted = self._assignment(service).watches_live and not service.udp
         return list(tracked_rules.abort_rules(service, member)) if wanted else []
 
-    def _drain_rules(self, service: Service, member: Member) -> list[AddRule]:
-        return tracked_rules.drain_rules(service, member, self._idle_timeout)
-
     def start_clean(self) -> list[Command]:
         return [FlushTracked(zone=zone) for zone in sorted({ZONE, HAIRPIN_ZONE, *self._zones.values()})]
 
@@ -289,6 +286,9 @@ class Tracked:
         member = assignment.server_of(client)
         if member is not None:
             assignment.rest(client, member)
+
+    def _owner(self, member_id: int) -> tuple[Assignment, Member]:
+        return next((a, m) for a in self._assignments for m in a.service.members if m.id == member_id)
 
     def _assignment(self, service: Service) -> Assignment:
         return next(assignment for assignment in self._assignments if assignment.service is service)

@@ -2,6 +2,8 @@
 
 The tracker keeps connections apart by zones: one for all TCP services, one for each UDP service (so that the flows of
 one can be forgotten alone), and one for the second translation of a server that calls itself.
+A draining server's packets are counted on their way by one rule with an idle time-out, in a table of its own: what a
+flow does next, be it answered or only answers from now on, may hit another rule of other tables, but always that one.
 Rule: a table looks at ports of one direction only, so that no cached flow carries a client's port.
 """
 
@@ -37,6 +39,7 @@ NEW: Final = (0x21, 0x21)  # ct_state=+trk+new
 KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 ON: Final = (GoTo(Table.DESTINATION),)
 TO_CONTROLLER: Final = (ToController(),)
+AGAIN: Final = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
 
 
 def common_rules(services: Iterable[Service]) -> list[AddRule]:
@@ -72,26 +75,28 @@ def end_rules(service: Service) -> Iterator[AddRule]:
             yield rule(Table.REPLY_TRACKED, 20 + flag, {**answer, "tcp_flags": (flag, flag)}, on)
 
 
-def member_rules(service: Service, member: Member, zone: int) -> Iterator[AddRule]:
+def member_rules(service: Service, member: Member, zone: int, draining: bool = False) -> Iterator[AddRule]:
     cookie = member_cookie(Cookie.MEMBER, member.id, member.mac)
     to_itself = (SetField("eth_src", service.mac), SetField("eth_dst", member.mac), Output(IN_PORT))
+    answers = draining and service.udp
+    marked, counted = (_mark(member), _counted(member)) if answers else ((), ())
     calls = packets_of(service, source=member.ip, destination=service.ip)
     seen_by_itself = packets_of(service, source=service.ip, destination=member.ip)
     yield rule(Table.SERVICE, 110, calls, (GoTo(Table.HAIRPIN),), cookie)
     yield rule(Table.SERVICE, 95, packets_of(service, source=member.ip), (GoTo(Table.REPLY),), cookie)
     yield rule(Table.HAIRPIN_OUT, 10, seen_by_itself, to_itself, cookie)
     for answer in from_ports(service, packets_of(service, source=member.ip)):
-        yield rule(Table.REPLY, 10, answer, (Track(zone, Table.REPLY_TRACKED),), cookie)
+        yield rule(Table.REPLY, 10, answer, (*marked, Track(zone, Table.REPLY_TRACKED)), cookie)
         yield rule(Table.HAIRPIN, 10, answer, (Track(HAIRPIN_ZONE, Table.HAIRPIN_BACK),), cookie)
-        yield rule(Table.HAIRPIN_BACK, 10, answer, (Track(zone, Table.HAIRPIN_OUT),), cookie)
+        yield rule(Table.HAIRPIN_BACK, 10, answer, (*counted, Track(zone, Table.HAIRPIN_OUT)), cookie)
     for match in to_ports(service, packets_of(service, destination=member.ip)):
         yield rule(Table.HAIRPIN_TRACKED, 10, match, to_itself, cookie)
-        yield from _tracked_rules(service, member, match, cookie)
+        yield from _tracked_rules(service, member, match, cookie, draining)
 
 
-def _tracked_rules(service: Service, member: Member, match: Fields, cookie: int) -> Iterator[AddRule]:
+def _tracked_rules(service: Service, member: Member, match: Fields, cookie: int, draining: bool) -> Iterator[AddRule]:
     """Behind the tracker, `match`: translated to the member."""
-    there, again = to_server(member)
+    there, again = to_server(member, draining)
     itself = {**match, **packets_of(service, source=member.ip)}
     yield rule(Table.CLIENT_TRACKED, 10, match, there, cookie)
     yield rule(Table.CLIENT_TRACKED, 20, itself, again, cookie)
@@ -109,26 +114,26 @@ def abort_rules(service: Service, member: Member) -> Iterator[AddRule]:
         yield rule(Table.CLIENT_TRACKED, 15, aborted, ending, member_cookie(Cookie.END, member.id))
 
 
-def drain_rules(service: Service, member: Member, idle_timeout: int) -> list[AddRule]:
-    """Its clients' packets go their usual way, by rules that leave once there are none. Those of clients, since all
-    that an end says the other one acknowledges, and here it is known by the translated address whose they are."""
-    there, again = to_server(member)
-    found: list[tuple[int, Fields, Actions]] = []
-    for match in to_ports(service, packets_of(service, destination=member.ip)):
-        itself = {**match, **packets_of(service, source=member.ip)}
-        found += [(12, match, there), (22, itself, again)]
-    return [
-        AddRule(
-            table=Table.CLIENT_TRACKED,
-            priority=priority,
-            match=match,
-            actions=actions,
-            cookie=member_cookie(Cookie.DRAIN, member.id, which),
-            idle_timeout=idle_timeout,
-            notify=True,
-        )
-        for which, (priority, match, actions) in enumerate(found)
-    ]
+def drain_rules(service: Service, member: Member, idle_timeout: int) -> Iterator[AddRule]:
+    """What tells that a draining server's connections have been silent; its packets come by `member_rules`.
+
+    Of TCP, those of clients, since all that an end says the other one acknowledges, and behind the tracker it is known
+    by the translated address whose they are. Over UDP one end may be all that speaks, so answers count too: `reg0` says
+    whose they are once they bear the service's address. What was called past the service keeps its own, and counts not.
+    """
+    yield AddRule(
+        table=Table.DRAIN,
+        priority=10,
+        match={"reg0": member.id},
+        actions=(),
+        cookie=member_cookie(Cookie.DRAIN, member.id),
+        idle_timeout=idle_timeout,
+        notify=True,
+    )
+    if service.udp:
+        answer = {**packets_of(service, source=service.ip), "reg0": member.id}
+        on = (GoTo(Table.DRAIN), SetField("eth_src", service.mac), *ON)
+        yield rule(Table.REPLY_TRACKED, 12, answer, on, member_cookie(Cookie.DRAIN, member.id))
 
 
 def resume_rules(service: Service, member: Member) -> Iterator[AddRule]:
@@ -143,11 +148,20 @@ def resume(service: Service, zone: int) -> Actions:
     return (Track(zone, commit=True, src=service.ip), SetField("eth_src", service.mac), *ON)
 
 
-def to_server(member: Member) -> tuple[Actions, Actions]:
-    """A tracked packet's way to a server from others, and from itself."""
+def to_server(member: Member, draining: bool = False, again: Track = AGAIN) -> tuple[Actions, Actions]:
+    """A tracked packet's way to a server from others, and from itself, which goes through the tracker `again`."""
     if member.down:
         return TO_CONTROLLER, TO_CONTROLLER
-    return (SetField("eth_dst", member.mac), *ON), (Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED),)
+    counted = _counted(member) if draining else ()
+    return (*counted, SetField("eth_dst", member.mac), *ON), (*counted, again)
+
+
+def _mark(member: Member) -> Actions:
+    return (SetField("reg0", member.id),)
+
+
+def _counted(member: Member) -> Actions:
+    return (*_mark(member), GoTo(Table.DRAIN))
 
 
 @functools.lru_cache(4096)

@@ -135,6 +135,19 @@ def test_a_draining_server_is_drained_when_its_connections_have_ended(rig: Rig) 
     assert rig.member("h2").admin.value == "maint"
 
 
+def test_a_udp_flow_that_nobody_answers_keeps_its_server_from_being_drained(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(port=53, protocol="udp", servers=SERVERS, policy="connection_hash")])
+    server = rig.datagram("h4", 40_000).server
+    assert server is not None
+    rig.obey(rig.balancer.pool.drain("service0", server))
+    for _ in range(6):
+        rig.advance(rig.idle_timeout / 2)
+        assert rig.datagram("h4", 40_000).server == server
+        assert rig.member(server).admin.value == "draining"
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.member(server).admin.value == "maint"
+
+
 def test_syn_is_reset_while_no_server_is_up_and_served_as_soon_as_one_is(any_rig: Rig) -> None:
     for server in SERVERS:
         any_rig.link_down(server)

@@ -65,6 +65,25 @@ def test_drained_servers_silent_connections_count_as_ended_and_still_work(make_r
     assert not rig.switch.of_kind(Cookie.DRAIN)
 
 
+@pytest.mark.parametrize("service", [Service(), Service(port=53, protocol="udp"), Service(port=8000, last_port=8010)])
+def test_drain_leaves_nothing_behind(make_rig: MakeRig, service: Service) -> None:
+    rig = make_rig(services=[service])
+    rig.ping("h3", "h4")
+    for over in ("enabled", "drained", "removed"):
+        before = rig.switch.state()
+        rig.obey(rig.balancer.pool.drain("service0", "h2"))
+        assert rig.switch.of_kind(Cookie.DRAIN)
+        if over == "removed":
+            rig.obey(rig.balancer.pool.remove("service0", "h2"))
+            assert not [rule for rule in rig.switch.rules() if any(name == "reg0" for name, _, _ in rule.match)]
+            continue
+        if over == "drained":
+            rig.advance(rig.idle_timeout + 1)
+            assert rig.balancer.pool.describe_server("service0", "h2")["admin"] == "maint"
+        rig.obey(rig.balancer.pool.enable("service0", "h2"))
+        assert rig.switch.state() == before, over
+
+
 def test_server_that_is_its_own_client_is_not_drained_before_that_connection_ends(rig: Rig) -> None:
     assert rig.connect("h1", 40001) == "h1"
     rig.obey(rig.balancer.pool.drain("service0", "h1"))

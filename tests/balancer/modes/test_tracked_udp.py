@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from helpers.rig import MakeRig, Rig, Service
 
@@ -118,3 +120,117 @@ def test_flows_that_count_as_live_are_no_more_than_the_table_of_connections_hold
     assert rig.member("h1").live + rig.member("h2").live == 3
     rig.advance(rig.idle_timeout + 1)
     assert rig.member("h1").live + rig.member("h2").live == 0
+
+
+# drained by silence, and only by it
+
+Speaks = Callable[[Rig], None]
+
+
+def admin(rig: Rig, server: str = "h1") -> str:
+    return str(rig.balancer.pool.describe_server("service0", server)["admin"])
+
+
+def goes_on(rig: Rig, speaks: Speaks, seconds: float = 40.0) -> None:
+    """One who speaks twice in each idle time-out keeps the server from being drained."""
+    end = rig.now + seconds
+    while rig.now < end:
+        speaks(rig)
+        rig.advance(rig.idle_timeout / 2)
+        assert admin(rig) == "draining", f"{end - rig.now:g} s before the end"
+
+
+def silent(rig: Rig) -> None:
+    rig.advance(rig.idle_timeout + 1)
+    assert admin(rig) == "maint"
+
+
+@pytest.fixture(params=["h3", "h1"])
+def caller(request: pytest.FixtureRequest) -> str:
+    """Another host, and the server itself."""
+    return str(request.param)
+
+
+@pytest.mark.parametrize(
+    "service", [DNS, Service(port=5300, last_port=5310, protocol="udp"), Service("fd00::1:1", port=53, protocol="udp")]
+)
+def test_unanswered_datagrams_keep_a_server_from_being_drained(
+    make_rig: MakeRig, service: Service, caller: str
+) -> None:
+    if ":" in service.ip and make_rig().speaks == "1.0":
+        pytest.skip("OpenFlow 1.0 can't set an IPv6 address")
+    rig = make_rig(services=[service])
+    assert rig.datagram(caller, 40001).server == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+
+    def asks(rig: Rig) -> None:
+        assert rig.datagram(caller, 40001).server == "h1"
+
+    goes_on(rig, asks)
+    silent(rig)
+
+
+def test_answers_alone_keep_a_server_from_being_drained(make_rig: MakeRig, caller: str) -> None:
+    rig = make_rig(services=[DNS])
+    call = rig.datagram(caller, 40001)
+    assert call.server == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    goes_on(rig, lambda rig: rig.reply(caller, call))
+    silent(rig)
+
+
+def test_flow_that_changes_its_ways_keeps_a_server_from_being_drained(make_rig: MakeRig) -> None:
+    """What hits one rule now may have hit another one for longer than the idle time-out."""
+    rig = make_rig(services=[DNS])
+    call = rig.datagram("h3", 40001)
+    assert call.server == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    ways: list[Speaks] = [
+        lambda rig: None if rig.datagram("h3", 40001).server == "h1" else pytest.fail("moved"),
+        lambda rig: None if rig.ask("h3", 40001) == "h1" else pytest.fail("moved"),
+        lambda rig: rig.reply("h3", call),
+    ]
+    for way in (*ways, *ways):
+        goes_on(rig, way, seconds=20)
+    silent(rig)
+
+
+def test_what_is_asked_past_the_service_keeps_no_server_from_being_drained(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.ask("h3", 40001) == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    for _ in range(3):
+        assert rig.ask_directly("h4", "h1", 41000)
+        rig.advance(rig.idle_timeout / 2)
+    assert admin(rig) == "maint"
+
+
+def test_servers_are_drained_apart(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert [rig.ask("h3", 40001), rig.ask("h4", 40001)] == ["h1", "h2"]
+    for name in ("h1", "h2"):
+        rig.obey(rig.balancer.pool.drain("service0", name))
+    goes_on(rig, lambda rig: None if rig.datagram("h3", 40001).server == "h1" else pytest.fail("moved"))
+    assert (admin(rig, "h1"), admin(rig, "h2")) == ("draining", "maint")
+    silent(rig)
+
+
+def test_one_server_of_two_services_is_drained_of_one(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS, Service(port=54, protocol="udp")])
+    assert [rig.ask("h1", 40001, service=n) for n in range(2)] == ["h1", "h1"]
+    call = rig.datagram("h1", 40001, service=1)
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    for _ in range(3):
+        rig.reply("h1", call, service=1)
+        rig.advance(rig.idle_timeout / 2)
+    assert admin(rig) == "maint"
+
+
+def test_draining_goes_on_over_a_switchs_restart(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert rig.datagram("h3", 40001).server == "h1"
+    rig.obey(rig.balancer.pool.drain("service0", "h1"))
+    rig.advance(2)
+    rig.connect_switch(wiped=True)
+    goes_on(rig, lambda rig: None if rig.datagram("h3", 40001).server == "h1" else pytest.fail("moved"))
+    silent(rig)
