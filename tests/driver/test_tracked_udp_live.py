@@ -74,6 +74,23 @@ for n in range(int(count)):
     time.sleep(gap)
 print(json.dumps(client))
 """
+# a client's: how many answers come from the service alone in so many seconds, while it says nothing
+LISTEN = """
+import json, socket, sys, time
+ip, own, seconds = sys.argv[1], *map(float, sys.argv[2:])
+end, heard = time.monotonic() + seconds, 0
+door = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
+door.bind(("", int(own)))
+door.connect((ip, 53))
+while (left := end - time.monotonic()) > 0:
+    door.settimeout(left)
+    try:
+        door.recv(2000)
+        heard += 1
+    except TimeoutError:
+        break
+print(json.dumps(heard))
+"""
 
 
 class Script(threading.Thread):
@@ -150,3 +167,16 @@ def test_drain_lasts_as_long_as_a_server_that_only_answers(agent: Agent) -> None
     agent.pool("dns", "h1", "drain", ip="")
     drained_by_silence(agent, "h1", server)
     assert server.said()[:2] == ["::ffff:10.0.0.3", 41000]
+
+
+def test_answers_go_on_in_the_services_name_when_another_server_dies(agent: Agent) -> None:
+    """The tracker has forgotten them with the dead server's, and the client says nothing."""
+    instead(agent, "h1", TELL, 8 * IDLE_S, 0.5)
+    asker = Script(agent, "h3", ASK, SERVICE, 1, 0.0, 41000)
+    assert asker.said() == ["told"]
+    # a socket that is connected hears the service alone
+    listener = Script(agent, "h3", LISTEN, SERVICE, 41000, 4 * IDLE_S)
+    wait_until(lambda: "10.0.0.3:41000" in agent.exec("h3", ["ss", "-Hun"])["stdout"])
+    agent.link("down", host="h2")
+    wait_until(lambda: server_of(agent, "h2")["state"] == "down")
+    assert listener.said() > 12

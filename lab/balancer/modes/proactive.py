@@ -68,9 +68,6 @@ class Stateful(Tracked):
             pinned.append(rule(Table.CLIENT_TRACKED, 36, {**itself, "ct_state": NEW}, again, cookie))
         return [*super().member_rules(service, member), *pinned]
 
-    def switch_back(self, now: float) -> list[Command]:
-        return self._empty_again()  # of connections, nobody knows whose they were
-
     def to_service(self, assignment: Assignment, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """No server was up, or this is no beginning."""
         self._counters.packet_ins += 1
@@ -85,6 +82,9 @@ class Stateful(Tracked):
 
     def start_clean(self) -> list[Command]:
         return [*super().start_clean(), DeleteGroups(), *_again(self._places)]
+
+    def _resuming(self, service: Service, now: float) -> list[Command]:
+        return []  # nobody knows whose connections they were
 
     def _bucket(self, service: Service, member: Member) -> Actions:
         return (Track(self._zones[service.name], Table.CLIENT_TRACKED, commit=True, dst=member.ip),)

@@ -99,12 +99,15 @@ class Tracked:
         return list(rules)
 
     def switch_back(self, now: float) -> list[Command]:
-        """Its tracker may be empty. For a while servers' packets that it doesn't know are shown to us: as they are, a
-        client would get them from an address that it never called, and its RST would end the connection."""
-        self._resuming_until = now + RESUME_S
-        pools = [a.service for a in self._assignments if not a.service.udp]
-        resuming = [r for service in pools for m in service.members for r in tracked_rules.resume_rules(service, m)]
+        """Its tracker may be empty."""
+        resuming = [rule for assignment in self._assignments for rule in self._resuming(assignment.service, now)]
         return [*self._empty_again(), *resuming]
+
+    def _resuming(self, service: Service, now: float) -> list[Command]:
+        """The tracker has been emptied. For a while servers' packets that it doesn't know are shown to us: as they are,
+        a client would get them from an address that it never called, and its RST would end the connection."""
+        self._resuming_until = now + RESUME_S
+        return [rule for member in service.members for rule in tracked_rules.resume_rules(service, member)]
 
     def _empty_again(self) -> list[Command]:
         """Once more, and not at each return: every flow that goes on costs a packet-in."""
@@ -215,7 +218,10 @@ class Tracked:
         self._counters.packet_ins += 1
         if member.down:
             return []
-        ours = assignment.find(asked(service, packet)) is member
+        client = asked(service, packet)
+        ours = assignment.find(client) is member
+        if ours and service.udp and assignment.watches_live:
+            self._flows.begin(assignment, client, member, self._now)
         actions = tracked_rules.resume(service, self._zones[service.name]) if ours else ON
         return [SendPacket(data=data, actions=actions, in_port=in_port)]
 
@@ -265,7 +271,7 @@ class Tracked:
         if service.udp:
             self._lost = True
             self._emptied.add(self._zones[service.name])
-            return [FlushTracked(zone=self._zones[service.name])]
+            return [FlushTracked(zone=self._zones[service.name]), *self._resuming(service, self._now)]
         self._waiting += [(service, member, client, mac) for client, mac in ended]
         return self._nudges()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from helpers import frames
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes.tracked import LOST_S
+from lab.balancer.modes.tracked import LOST_S, RESUME_S
+from lab.balancer.rules import Cookie
 
 DNS = Service(port=53, protocol="udp")
 
@@ -122,6 +124,18 @@ def test_flows_that_count_as_live_are_no_more_than_the_table_of_connections_hold
     assert rig.member("h1").live + rig.member("h2").live == 0
 
 
+def test_flow_that_its_server_takes_up_again_is_live_for_as_long_as_any(make_rig: MakeRig) -> None:
+    rig = least(make_rig)
+    call = rig.datagram("h3", 40001)
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.member("h1").live == 0
+    rig.connect_switch(wiped=True)
+    rig.reply("h3", call)
+    assert rig.member("h1").live == 1
+    rig.advance(rig.idle_timeout + 1)
+    assert rig.member("h1").live == 0
+
+
 # drained by silence, and only by it
 
 Speaks = Callable[[Rig], None]
@@ -234,3 +248,43 @@ def test_draining_goes_on_over_a_switchs_restart(make_rig: MakeRig) -> None:
     rig.connect_switch(wiped=True)
     goes_on(rig, lambda rig: None if rig.datagram("h3", 40001).server == "h1" else pytest.fail("moved"))
     silent(rig)
+
+
+# answers that the emptied tracker doesn't know
+
+
+@pytest.mark.parametrize("lost", ["death", "removal", "switch"])
+def test_answers_of_a_flow_that_only_answers_stay_the_services_when_the_tracker_was_emptied(
+    make_rig: MakeRig, lost: str
+) -> None:
+    rig = make_rig(services=[DNS])
+    call = rig.datagram("h3", 40001)
+    assert call.server == "h1"
+    packet_ins = rig.packet_ins
+    if lost == "death":
+        rig.link_down("h2")
+    elif lost == "removal":
+        rig.obey(rig.balancer.pool.remove("service0", "h2"))
+    else:
+        rig.connect_switch(wiped=True)
+    packet_ins = rig.balancer.counters.packet_ins
+    for _ in range(3):
+        rig.reply("h3", call)
+    assert rig.balancer.counters.packet_ins == packet_ins + 1  # then the tracker knows
+    assert rig.ask("h3", 40001) == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins + 1
+    rig.advance(RESUME_S + 1)
+    assert not rig.switch.of_kind(Cookie.RESUME)
+
+
+def test_dead_servers_late_answers_are_nobodys(make_rig: MakeRig) -> None:
+    """Its flow is another's by now, and its client was never told of its address."""
+    rig = make_rig(services=[DNS])
+    call = rig.datagram("h3", 40001)
+    assert call.server == "h1"
+    rig.hosts["h1"].mute = True
+    rig.advance(5)
+    assert rig.up() == ["h2"]
+    late = frames.udp((rig.hosts["h1"].mac, rig.hosts["h3"].mac), (rig.hosts["h1"].ip, call.fields["src"]), (53, 40001))
+    assert [d for d in rig.send("h1", late) if d.taken] == []
+    assert rig.ask("h3", 40001) == "h2"
