@@ -8,6 +8,7 @@ would hang in its handshake. Rule: offload is read back, never assumed.
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import ipaddress
 import os
@@ -31,12 +32,15 @@ def configure(interface: str, ip: str, ip6: str | None = None) -> None:
         fcntl.ioctl(control, SIOCSIFNETMASK, _request(interface, _sockaddr(address.netmask.packed)))
         _up(control, interface)
     if ip6 is not None:
-        _add_ipv6(interface, ipaddress.IPv6Interface(ip6))
+        add_ipv6(interface, ip6)
 
 
-def _add_ipv6(interface: str, address: ipaddress.IPv6Interface) -> None:
-    """By netlink, since ioctl can't say that the address is used at once: in a lab nobody else has it, and finding that
+def add_ipv6(interface: str, ip6: str) -> None:
+    """Give `interface` the address `ip6` unless it has it. Linux takes it away when the interface goes down.
+
+    By netlink, since ioctl can't say that the address is used at once: in a lab nobody else has it, and finding that
     out would take a second (RFC 4862, duplicate address detection)."""
+    address = ipaddress.IPv6Interface(ip6)
     index, length = socket.if_nametoindex(interface), address.network.prefixlen
     body = struct.pack("BBBBI", socket.AF_INET6, length, IFA_F_NODAD, 0, index)
     body += struct.pack("HH16s", 20, IFA_ADDRESS, address.ip.packed)
@@ -45,7 +49,7 @@ def _add_ipv6(interface: str, address: ipaddress.IPv6Interface) -> None:
         control.bind((0, 0))
         control.sendall(head + body)
         (code,) = struct.unpack_from("i", control.recv(4096), 16)
-    if code:
+    if code not in (0, -errno.EEXIST):
         why = f"{os.strerror(-code)}; is IPv6 switched off on this machine?"
         raise OSError(f"{interface} can't have the address {address}: {why}")
 

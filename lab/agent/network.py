@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lab import wire
-from lab.agent.interfaces import configure
+from lab.agent.interfaces import add_ipv6, configure
 from lab.agent.namespaces import Namespace
 from lab.agent.openvswitch import OpenVSwitch, run
 from lab.agent.refusal import Refusal
@@ -216,11 +216,15 @@ class Net:
         self._mininet.start()
 
     def set_link(self, one: str, other: str, state: str) -> None:
-        """Both ends of the link between two nodes go up or down."""
+        """Both ends of the link between two nodes go up or down. A host that is back has its addresses again."""
         nodes = self._mininet.get(one, other)
         if not self._mininet.linksBetween(*nodes):
             raise Refusal(400, f"there is no link between {one} and {other}")
         self._mininet.configLinkStatus(one, other, state)
+        for host in self._network.hosts:
+            if state == "up" and host.name in (one, other) and host.ip6 is not None:
+                with self.places[host.name].entered():
+                    add_ipv6(f"{host.name}-eth0", host.ip6)
 
     def pids(self) -> dict[str, int]:
         """A process of each host: whoever joins its namespaces is on the host."""

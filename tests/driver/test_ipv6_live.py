@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kept_lab import kept
+from kept_lab import kept, wait_until
 
 from lab.balancer.modes import CONTROLLER_CHOOSES
 from lab.driver.agent_client import Agent
@@ -38,3 +39,14 @@ def test_ordinary_ipv6_is_switched_beside_a_service(agent: Agent) -> None:
         says(agent, "ping", "-c", "1", "-W", "2", address)
     assert says(agent, "curl", "-sg", "http://[fd00::2]/").startswith("h2 ")  # past the service
     assert says(agent, "curl", "-sg", "http://[fd00::1:1]/").startswith("h1 ")
+
+
+def test_server_whose_link_comes_back_is_up_again(agent: Agent) -> None:
+    def is_told(state: str) -> bool:
+        services = agent.pools()["services"]
+        return {services[name]["servers"]["h2"]["state"] for name in ("six", "four")} == {state}
+
+    for state in ("down", "up", "up"):  # up twice: it has its address already
+        agent.link(state, host="h2")
+        wait_until(partial(is_told, state))
+    assert says(agent, "curl", "-sg", "http://[fd00::2]/").startswith("h2 ")
