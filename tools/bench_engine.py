@@ -13,7 +13,6 @@ POX is taken from POX_HOME, or from the driver's usual places.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import os
 import statistics
@@ -58,10 +57,10 @@ class Subject:
         self._begun = 0
         self.costs: dict[str, list[Cost]] = {}  # what -> of each round
 
-    async def measure(self) -> None:
+    def measure(self) -> None:
         """A fresh engine, so that none has another's past; first some connections that don't count."""
         config = dataclasses.replace(wire.default_controller(), engine=self.name, mode=self.mode)
-        pid = (await self._engine.start(config))["pid"]
+        pid = (self._engine.start(config))["pid"]
         version = OF10 if self.name == "pox" else OF13
         switch = FakeSwitch(("127.0.0.1", wire.OPENFLOW_PORT), version, self.mode == "tracked")
         try:
@@ -71,7 +70,7 @@ class Subject:
                 self._round(switch, pid, window)
         finally:
             switch.close()
-            await self._engine.stop()
+            self._engine.stop()
 
     def _round(self, switch: FakeSwitch, pid: int, window: int) -> None:
         before = _cpu(pid)
@@ -118,10 +117,10 @@ def _find_pox() -> str | None:
     return str(found) if found else None
 
 
-async def rounds_of(subjects: Sequence[Subject], rounds: int) -> None:
+def rounds_of(subjects: Sequence[Subject], rounds: int) -> None:
     for number in range(rounds):
         for subject in subjects:
-            await subject.measure()
+            subject.measure()
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
 
 
@@ -151,7 +150,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as state:
         chosen = [(engine, mode) for mode in options.modes.split(",") for engine in options.engines.split(",")]
         subjects = [Subject(engine, mode, options.connections, Path(state)) for engine, mode in chosen]
-        asyncio.run(rounds_of(subjects, options.rounds))
+        rounds_of(subjects, options.rounds)
         report(subjects)
     return 0
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from lab import wire
 from lab.agent import checks, floods
-from lab.agent.bench.bench import Bench
 from lab.agent.clients import Run
 from lab.agent.commands import Command, output_of
 from lab.agent.openvswitch import OpenVSwitch
@@ -29,6 +28,7 @@ from lab.agent.refusal import Refusal
 from lab.agent.servers import Servers
 
 if TYPE_CHECKING:
+    from lab.agent.bench.bench import Bench
     from lab.agent.network import Net  # Mininet isn't everywhere, and takes its time to import
 
 CONNECT_S = 15.0
@@ -69,7 +69,7 @@ class Agent:
         self._daemons: Future[None] = self._preparing.submit(self._ovs.start)  # while the API is being imported
         self._curl: Future[str] = self._preparing.submit(_curl_version)
         self._preparing.submit(as_nobody)  # tried before it is wanted
-        self.bench = Bench(state, ovs)
+        self._bench: Bench | None = None
         self._built: Built | None = None
         self._reconnection: Reconnection | None = None
         self._runs: set[Run] = set()
@@ -84,6 +84,15 @@ class Agent:
         if self._built is None:
             raise Refusal(404, "there is no network yet: PUT /network builds one")
         return self._built
+
+    @property
+    def bench(self) -> Bench:
+        """Made, and its modules imported, when it is wanted: few labs are measured."""
+        from lab.agent.bench.bench import Bench
+
+        if self._bench is None:
+            self._bench = Bench(self._state, self._ovs)
+        return self._bench
 
     # Building and taking down
 
@@ -118,7 +127,8 @@ class Agent:
 
     def _take_down(self, net: Net, servers: Servers) -> None:
         self._leave_switches()
-        self.bench.stop()
+        if self._bench is not None:
+            self._bench.stop()
         servers.stop()
         net.stop()
         self._ovs.forget()

@@ -11,11 +11,14 @@ import json
 import urllib.parse
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lab import wire, wire_bench
+from lab import wire
 from lab.driver.errors import LabError
 from lab.driver.http_call import Answer, CallError, Silent, call
+
+if TYPE_CHECKING:
+    from lab import wire_bench
 
 CONNECT_S: Final = 5.0  # the agent is on this machine
 ANSWER_S: Final = 60.0  # the longest that one call may be silent; the run's own time limit is usually less
@@ -145,6 +148,8 @@ class Agent:
 
     def bench_load(self, load: wire_bench.Load) -> wire_bench.Figures:
         answer = self._json("POST", "/bench/load", wire.encode(load), timeout_s=load.seconds + load.settle_s + ANSWER_S)
+        from lab import wire_bench  # for few: a scenario's run measures nothing by it
+
         return wire.decode(wire_bench.Figures, answer)
 
     def bench_bulk(self, bulk: wire_bench.Bulk) -> dict[str, Any]:

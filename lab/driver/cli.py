@@ -107,12 +107,15 @@ def _backend_option(command: Any) -> Any:
 @click.option("--verbose", is_flag=True, help="A line per decision in controller.log.")
 def run(scenarios: tuple[str, ...], backend: str, out: str, junit: str | None, **options: Any) -> int:
     """Run scenarios, one after the other (the default command)."""
-    from lab.driver.commands import run_scenarios
+    from lab.driver.backends.ahead import Ahead
 
-    overrides = {key: options.pop(key) for key in ("sets", "policy", "mode", "engine")}
-    return run_scenarios(
-        scenarios, overrides, backend=backend, out=Path(out), junit=Path(junit) if junit else None, **options
-    )
+    with Ahead(backend, options["engine"], keep=options["keep"]) as ahead:  # comes up beside the next import
+        from lab.driver.commands import run_scenarios
+
+        overrides = {key: options.pop(key) for key in ("sets", "policy", "mode", "engine")}
+        return run_scenarios(
+            scenarios, overrides, ahead, backend=backend, out=Path(out), junit=Path(junit) if junit else None, **options
+        )
 
 
 @cli.command()

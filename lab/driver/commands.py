@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 
 from lab.driver import backends, pox_supply
 from lab.driver.backends import registry
+from lab.driver.backends.ahead import Ahead
 from lab.driver.backends.port import fixed_port
 from lab.driver.errors import LabError, UsageError
 from lab.driver.guard import Guard, Interrupted
@@ -51,6 +52,7 @@ def load_all(paths: Sequence[str], overrides: Mapping[str, Any]) -> list[Scenari
 def run_scenarios(
     paths: Sequence[str],
     overrides: Mapping[str, Any],
+    ahead: Ahead,
     *,
     backend: str,
     out: Path,
@@ -62,6 +64,7 @@ def run_scenarios(
     """Run them in order; the worst exit code. An interruption ends the row."""
     scenarios = load_all(paths, overrides)
     chosen = _choose(backend)
+    ahead.offer(chosen[0])
     if junit is not None:
         _check_junit(junit)
     if os.environ.get("POX_SOURCE") and any(scenario.engine != "osken" for scenario in scenarios):

@@ -15,9 +15,7 @@ from lab.balancer.balancer import Balancer
 from lab.balancer.health import CheckKind, HealthSettings
 from lab.balancer.policies.plugin import Plugin
 from lab.balancer.settings import ServerSettings, ServiceSettings, Settings
-
-CONFIGURATION = "LAB_CONTROLLER_CONFIG"  # environment: path of a wire.Controller as JSON
-CONTROL_SOCKET = "LAB_CONTROL_SOCKET"  # environment: path of the control socket to serve
+from lab.engines.environment import CONFIGURATION
 
 
 def read() -> wire.Controller:

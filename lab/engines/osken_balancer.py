@@ -20,6 +20,7 @@ from os_ken.ofproto import ofproto_parser, ofproto_v1_3, ofproto_v1_3_parser, of
 
 from lab.engines import configuration, control, openflow
 from lab.engines.direct import Direct
+from lab.engines.environment import CONTROL_SOCKET
 from lab.engines.osken_direct import DirectSocket
 from lab.engines.switchboard import TICK_S, Switchboard
 
@@ -46,7 +47,7 @@ class OsKenBalancer(app_manager.OSKenApp):
         except ValueError as error:
             logging.getLogger("balancer").critical("%s", error)
             sys.exit(2)
-        if path := os.environ.get(configuration.CONTROL_SOCKET):
+        if path := os.environ.get(CONTROL_SOCKET):
             control.serve(path, self._board.operations())
         ofproto_parser.register_msg_parser(ofproto_v1_3.OFP_VERSION)(self._parse)
 

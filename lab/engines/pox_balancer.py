@@ -24,6 +24,7 @@ from lab import wire
 from lab.balancer.policies.plugin import is_plugin, split_name
 from lab.engines import configuration, control, openflow, pox_direct
 from lab.engines.direct import Direct
+from lab.engines.environment import CONTROL_SOCKET
 from lab.engines.switchboard import TICK_S, Switchboard
 
 log = core.getLogger("balancer")
@@ -100,7 +101,7 @@ def launch(
     except ValueError as error:
         log.critical("%s", error)
         return False
-    if path := os.environ.get(configuration.CONTROL_SOCKET):
+    if path := os.environ.get(CONTROL_SOCKET):
         control.serve(path, board.operations())
     core.call_when_ready(lambda: core.register("balancer", PoxBalancer(board)), ["openflow"], "balancer")
     return None

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab import wire
-from lab.engines import configuration, control
+from lab.engines import control
+from lab.engines.environment import CONFIGURATION, CONTROL_SOCKET
 from lab.engines.stock import stock_arguments, stock_statistics
 
 START_TIMEOUT_S: Final = 15.0
@@ -61,7 +62,8 @@ class Engine:
     def start(self, config: wire.Controller) -> dict[str, Any]:
         """Stop what runs, start as configured. Raises ValueError, MissingEngine or EngineError."""
         name, why = self._choose(config)
-        configuration.settings(config)  # what it can't do is told before anything is stopped
+        if name == "stock" or self._running() is not None:
+            _check(config)  # what can't be done is told before anything is stopped
         self.stop()
         self.name, self._config = name, config
         self._config_file.write_text(json.dumps(wire.encode(config)))
@@ -71,9 +73,21 @@ class Engine:
                 self._command(name, config), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 env=self._environment(), cwd=self._state,
             )  # fmt: skip
-        self._wait_until_it_listens()
+        try:
+            self._wait_until_it_listens()
+        except EngineError:
+            self._blame(config)
+            raise
         log.info("engine %s listens on %s:%d (%s)", name, self._host, wire.OPENFLOW_PORT, why)
         return {"engine": name, "why": why, "pid": self._process.pid, "versions": self.versions()}
+
+    def _blame(self, config: wire.Controller) -> None:
+        """A wrong configuration ends every engine: if it was that, it is told, and nothing was started."""
+        try:
+            _check(config)
+        except ValueError:
+            self.name = self._config = self._process = None
+            raise
 
     def restart(self) -> dict[str, Any]:
         if self._config is None:
@@ -189,8 +203,8 @@ class Engine:
     def _environment(self) -> dict[str, str]:
         root = str(Path(__file__).resolve().parents[2])
         ours = {
-            configuration.CONFIGURATION: str(self._config_file),
-            configuration.CONTROL_SOCKET: str(self._control_socket),
+            CONFIGURATION: str(self._config_file),
+            CONTROL_SOCKET: str(self._control_socket),
             "PYTHONPATH": root,
             "PYTHONUNBUFFERED": "1",
             "EVENTLET_NO_GREENDNS": "yes",  # this and the next: os-ken starts in half the time without what they import
@@ -217,6 +231,13 @@ class Engine:
     @property
     def _control_socket(self) -> Path:
         return self._state / "control.sock"
+
+
+def _check(config: wire.Controller) -> None:
+    """Raises ValueError: no engine can be configured so."""
+    from lab.engines import configuration  # with the whole balancer, as long as all the rest of a supervisor's start
+
+    configuration.settings(config)
 
 
 def _memory(pid: int | None) -> dict[str, float | None]:

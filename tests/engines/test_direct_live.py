@@ -16,33 +16,33 @@ ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = 200
 # run in a network namespace, by the Python that has the engines
 PLAY = """
-import asyncio, dataclasses, json, sys
+import dataclasses, json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1] + "/tools")
 from fake_switch import OF10, OF13, FakeSwitch
 from lab import wire
 from lab.engines.process import Engine
 
-async def play(engine, mode, pox, state, count):
+def play(engine, mode, pox, state, count):
     process = Engine(Path(state), Path(pox) if pox else None)
     services = wire.default_controller().services
     service = dataclasses.replace(services[0], policy="least_connections")  # for which ends are shown in every mode
     config = dataclasses.replace(wire.default_controller(), engine=engine, mode=mode, services=(service,))
-    await process.start(config)
+    process.start(config)
     try:
         version = OF10 if engine == "pox" else OF13
         switch = FakeSwitch(("127.0.0.1", wire.OPENFLOW_PORT), version, mode == "tracked")
         switch.serve_until_probed()
         frames = switch.begin(range(count), 16)
-        begun = await process.status()
+        begun = process.status()
         switch.end(range(count), [1 + n % 2 for n in range(count)])
-        ended = await process.status()
+        ended = process.status()
         return {"frames": len(frames), "errors": switch.errors, "begun": begun["statistics"],
                 "ended": ended["statistics"], "log": process.log_text()}
     finally:
-        await process.stop()
+        process.stop()
 
-print(json.dumps(asyncio.run(play(*sys.argv[2:6], int(sys.argv[6])))))
+print(json.dumps(play(*sys.argv[2:6], int(sys.argv[6]))))
 """
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from lab import wire, wire_bench
+from lab import wire
 from lab.agent.agent import Agent
 from lab.agent.commands import Job
 from lab.agent.refusal import Refusal
 from lab.http_door import Answer, Request, Route, json_answer
 
-T = TypeVar("T")
 RunJob = Callable[[Request, Job], dict[str, Any]]
 
 
@@ -32,7 +31,7 @@ class BenchRoutes:
         ]
 
     def _start(self, request: Request) -> Answer:
-        wanted = _read(request, wire_bench.Start)
+        wanted = _read(request, "Start")
         return json_answer(self._agent.bench.start(self._agent.network(), wanted))
 
     def _usage(self, _request: Request) -> Answer:
@@ -40,21 +39,24 @@ class BenchRoutes:
         return json_answer(self._agent.bench.usage())
 
     def _connections(self, request: Request) -> Answer:
-        wanted = _read(request, wire_bench.Connections)
+        wanted = _read(request, "Connections")
         return json_answer(self._agent.bench.connections(self._agent.network(), wanted))
 
     def _load(self, request: Request) -> Answer:
-        load = _read(request, wire_bench.Load)
+        load = _read(request, "Load")
         return json_answer(self._run_job(request, self._agent.bench.load(self._agent.network(), load)))
 
     def _bulk(self, request: Request) -> Answer:
-        bulk = _read(request, wire_bench.Bulk)
+        bulk = _read(request, "Bulk")
         return json_answer(self._run_job(request, self._agent.bench.bulk(self._agent.network(), bulk)))
 
 
-def _read(request: Request, kind: type[T]) -> T:
+def _read(request: Request, kind: str) -> Any:
+    """The body, as the class of that name in `wire_bench`: imported here, since few labs are measured."""
+    from lab import wire_bench
+
     try:
         body = json.loads(request.body)
     except (ValueError, RecursionError):
         raise Refusal(400, "the body is no JSON") from None
-    return wire.decode(kind, body)
+    return wire.decode(getattr(wire_bench, kind), body)

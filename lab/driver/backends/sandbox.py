@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import lab
 from lab.driver.backends import registry, requirements, sandbox_init
@@ -31,6 +31,9 @@ from lab.driver.backends.port import fixed_port
 from lab.driver.backends.processes import children, identity, terminate
 from lab.driver.backends.registry import LOGS, Entry
 from lab.driver.errors import LabError, LeftBehind
+
+if TYPE_CHECKING:
+    from lab.driver.backends.ahead import Ahead
 
 SUPERVISOR: Final = (requirements.PYTHON, "-s", "-m", "lab.engines.supervisor")
 AGENT: Final = (requirements.PYTHON, "-s", "-m", "lab.agent")
@@ -149,6 +152,7 @@ class SandboxBackend:
         self._programs = {"agent": list(agent), "supervisor": list(supervisor)}
         self._environ = environ
         self._timeout_s = timeout_s
+        self.ahead: Ahead | None = None  # a lab that was begun before it was asked for
 
     def missing(self) -> list[Missing]:
         return requirements.missing()
@@ -162,9 +166,7 @@ class SandboxBackend:
     def up(self, name: str, pox: Path | None, keep: bool) -> SandboxLab | KeptLab:
         """See Backend.up. The lab of a thread other than the main one may outlive a driver that is killed by 50 ms."""
         if not keep:
-            # without a name, so gone with their last user; the lab closes them
-            logs: Logs = {log: tempfile.TemporaryFile() for log in LOGS}  # noqa: SIM115
-            return self._up(name, pox, logs, guarded=True)
+            return self._ready((self.ahead and self.ahead.take(name, pox)) or self.start(name, pox))
         entry = registry.claim(name, self.name)
         try:
             return self._up_kept(entry, pox)
@@ -172,8 +174,15 @@ class SandboxBackend:
             registry.remove(name)
             raise
 
+    def start(self, name: str, pox: Path | None) -> SandboxLab:
+        """A lab that ends with this process, as `up` gives it, but its programs need not answer yet."""
+        # without a name, so gone with their last user; the lab closes them
+        logs: Logs = {log: tempfile.TemporaryFile() for log in LOGS}  # noqa: SIM115
+        return self._start(name, pox, logs, guarded=True)
+
     def _up_kept(self, entry: Entry, pox: Path | None) -> KeptLab:
-        lab = self._up(entry.name, pox, {log: registry.create_log(entry.name, log) for log in LOGS}, guarded=False)
+        logs: Logs = {log: registry.create_log(entry.name, log) for log in LOGS}
+        lab = self._ready(self._start(entry.name, pox, logs, guarded=False))
         try:
             pid = lab.first_process()
             entry = replace(entry, url=lab.url, token=lab.token, pid=pid, identity=identity(pid))
@@ -183,14 +192,17 @@ class SandboxBackend:
             lab.down()
             raise
 
-    def _up(self, name: str, pox: Path | None, logs: Logs, guarded: bool) -> SandboxLab:
+    def _start(self, name: str, pox: Path | None, logs: Logs, guarded: bool) -> SandboxLab:
         try:
             listening = _listen(fixed_port(self._environ))
-            lab = self._spawn(name, pox, listening, logs, guarded)
+            return self._spawn(name, pox, listening, logs, guarded)
         except BaseException:
             for file in logs.values():
                 file.close()
             raise
+
+    def _ready(self, lab: SandboxLab) -> SandboxLab:
+        """`lab`, when its programs answer."""
         try:
             self._wait_until_ready(lab)
         except BaseException:
