@@ -103,7 +103,8 @@ class FinTimeout:
 @dataclass(frozen=True, slots=True)
 class Examine:
     """Changes nothing, but makes the switch's cached flows tell the values of `field` apart, so that a rule added later
-    for one value acts at once: a cached flow for all values would carry its packets until it is checked again."""
+    for one value acts at once: a cached flow for all values would carry its packets until it is checked again. And when
+    a rule leaves, its cached flow leaves too, if the rule that is next looks at more; else it stays, for that one."""
 
     field: str
 

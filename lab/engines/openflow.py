@@ -104,6 +104,7 @@ _FIELDS: Final[Mapping[str, tuple[int, int, int]]] = {
     "icmpv6_code": (1, 22, 1),
     "nd_target": (1, 23, 16),
     "reg0": (1, 0, 4),
+    "ip_ttl": (1, 29, 1),
     "tcp_flags": (1, 34, 2),
     "cookie": (1, 30, 8),
     "ct_state": (1, 105, 4),

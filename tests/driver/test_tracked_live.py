@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kept_lab import kept, wait_until
+from kept_lab import cached_flows, kept, served, wait_until
 
-from lab import wire
 from lab.driver.agent_client import Agent
 
 pytestmark = pytest.mark.sandbox
 ENGINES = [pytest.param("pox", marks=pytest.mark.pox), "osken"]
-CLIENTS = ("h3", "h4", "h5", "h6")
 CONNECTIONS = 400
 SCENARIO = """
 name: tracked
@@ -35,23 +32,9 @@ def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield agent
 
 
-def served(agent: Agent, url: str, requests: int, clients: tuple[str, ...] = CLIENTS) -> dict[str | None, int]:
-    """By 16 at a time."""
-    wanted = wire.Load(clients=clients, url=url, requests=requests, concurrency=16, timeout_s=20)
-    done = [line for line in agent.load(wanted) if isinstance(line, wire.Request)]
-    assert [request for request in done if not request.ok] == []
-    return dict(Counter(request.server for request in done))
-
-
 def counted(agent: Agent) -> dict[str, Any]:
     statistics: dict[str, Any] = agent.controller()["statistics"]
     return statistics
-
-
-def cached_flows(agent: Agent) -> list[str]:
-    """Those of IPv4; hosts' IPv6 chatter and probes are nobody's connections."""
-    lines: list[str] = agent.exec("s1", ["ovs-appctl", "dpctl/dump-flows"])["stdout"].splitlines()
-    return [line for line in lines if "eth_type(0x0800)" in line]
 
 
 def test_connections_cost_a_packet_in_each_and_leave_few_flows(agent: Agent) -> None:

@@ -43,6 +43,13 @@ SYN_TO_SERVICE = AddRule(
     actions=(ToController(),),
     cookie=0x1000000000000000,
 )
+MISSED = AddRule(
+    table=1,
+    priority=50,
+    match={**TCP, "ip_dst": 0x0A000101, "tcp_dst": 80},
+    actions=(Examine("ip_ttl"), ToController()),
+    cookie=0x1000000000000000,
+)
 CONNECTION = AddRule(
     table=1,
     priority=200,
@@ -198,6 +205,7 @@ PRINTED = [
         SYN_TO_SERVICE,
         ["ADD table:1 priority=300,tcp,nw_dst=10.0.1.1,tp_dst=80,tcp_flags=+syn-ack", "cookie:0x1000000000000000"],
     ),
+    (MISSED, ["ADD table:1 priority=50,tcp,nw_dst=10.0.1.1,tp_dst=80", "NXM_NX_IP_TTL[]", "NXM_NX_REG0[0..7]"]),
     (
         CONNECTION,
         [
@@ -344,7 +352,7 @@ ACTIONS: st.SearchStrategy[tuple[Action, ...]] = st.lists(
         st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), number(4)),
         st.builds(lambda zone, dst: Track(zone, commit=True, dst=dst), number(2), st.integers(1 << 32, (1 << 128) - 1)),
         st.builds(lambda zone, table, src: Track(zone, table, commit=True, src=src), number(2), st.just(7), number(4)),
-        st.builds(Examine, st.sampled_from(["tcp_src", "tcp_dst", "ip_src"])),
+        st.builds(Examine, st.sampled_from(["tcp_src", "tcp_dst", "ip_src", "ip_ttl"])),
         set_fields(),
     ),
     max_size=5,

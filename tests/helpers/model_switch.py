@@ -355,8 +355,8 @@ def _check(command: AddRule) -> None:
         elif isinstance(action, rules.FinTimeout):
             allowed = command.match.get("ip_proto") == frames.TCP
         elif isinstance(action, rules.Examine):
-            needed = {"tcp": frames.TCP, "udp": frames.UDP}[action.field[:3]]
-            allowed = command.match.get("ip_proto") == needed
+            needed = {"tcp": (frames.TCP,), "udp": (frames.UDP,), "ip_": (frames.TCP, frames.UDP)}[action.field[:3]]
+            allowed = command.match.get("ip_proto") in needed
         elif isinstance(action, rules.Track):
             allowed = command.match.get("eth_type") in (frames.IPV4, frames.IPV6)
         elif isinstance(action, rules.GoTo):

@@ -37,6 +37,7 @@ FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
     (1, 21): ("icmpv6_type", 1),
     (1, 22): ("icmpv6_code", 1),
     (1, 23): ("nd_target", 16),
+    (1, 29): ("ip_ttl", 1),
     (1, 30): ("cookie", 8),
     (1, 34): ("tcp_flags", 2),
     (1, 105): ("ct_state", 4),
@@ -44,6 +45,7 @@ FIELDS: Mapping[tuple[int, int], tuple[str, int]] = {
 IP, IPV4, IPV6, ARP = (0x0800, 0x86DD), (0x0800,), (0x86DD,), (0x0806,)
 NEEDS: Mapping[str, dict[str, tuple[int, ...]]] = {  # a field -> what another must be, one of these
     "ip_proto": {"eth_type": IP},
+    "ip_ttl": {"eth_type": IP},
     "ip_src": {"eth_type": IPV4},
     "ip_dst": {"eth_type": IPV4},
     "ipv6_src": {"eth_type": IPV6},

@@ -9,7 +9,9 @@ One packet-in (the SYN) and one flow-mod per connection. The rules, all in the S
     CLIENT  a connection's packets: to its server's MAC and address
     OPEN    a SYN to a server's own address and the service's port: to the controller, which adds DIRECT
     REPLY   a server's answer: from the service's MAC and address; one rule per server, whatever the connections
-    MISS    another packet to the service, with no rule left: to the controller, which adds CLIENT again
+    MISS    another packet to the service, with no rule left: to the controller, which adds CLIENT again. It looks at
+            the TTL, which no other rule does: so the cached flow of a connection that has ended leaves with its rule.
+            Else it stays for 10 s, turned into one for MISS, and each new rule makes the switch check all of them
 
 UDP has no SYN and no FIN: a flow begins by MISS and ends when its rule has idled out; a datagram from the same client
 port after that begins another one. Its OPEN shows any datagram to a server's own address.
@@ -43,6 +45,7 @@ from lab.balancer.rules import (
     Command,
     Cookie,
     DeleteRules,
+    Examine,
     FinTimeout,
     GoTo,
     Match,
@@ -69,6 +72,7 @@ SYN_ALONE: Final = (SYN, SYN | ACK)  # tcp_flags=+syn-ack
 FIN_IDLE_S: Final = 1  # a connection's rule leaves this long after its FIN
 _ON: Final = (GoTo(Table.DESTINATION),)
 _TO_CONTROLLER: Final = (ToController(),)
+_MISSED: Final = (Examine("ip_ttl"), *_TO_CONTROLLER)
 _LEAVES_SOON: Final = (FinTimeout(FIN_IDLE_S),)
 
 
@@ -96,7 +100,7 @@ class Reactive:
         begins = [] if service.udp else [{**match, "tcp_flags": SYN_ALONE} for match in to_service]
         return [
             *(_fixed(SYN_PRIORITY, match, *_TO_CONTROLLER) for match in begins),
-            *(_fixed(MISS_PRIORITY, match, *_TO_CONTROLLER) for match in to_service),
+            *(_fixed(MISS_PRIORITY, match, *_MISSED) for match in to_service),
         ]
 
     def switch_back(self, now: float) -> list[Command]:
