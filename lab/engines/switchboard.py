@@ -212,7 +212,8 @@ class Switchboard:
             connection.send(b"".join(unsent))
 
     def _log_start(self, config: wire.Controller) -> None:
-        by_port = config.mode == "reactive" or not config.stateful  # is how answers are known; else the tracker does
+        # where answers are known by address and port alone
+        by_port = config.mode == "reactive" or (config.mode == "proactive" and not config.stateful)
         for service in config.services:
             servers = ", ".join(f"{server.name} ({server.ip})" for server in service.servers)
             what = f"{service.said} by {service.policy} to {servers}"

@@ -12,22 +12,24 @@ from helpers.frames import ACK, RST
 from helpers.rig import Outcome, Rig
 from helpers.tracker import Connection
 from lab.balancer.health import CheckKind
-from lab.balancer.modes import tracked
+from lab.balancer.modes.tracked_rules import FIRST_UDP_ZONE, ZONE
 from lab.balancer.rules import Cookie
 
 SERVERS = ["h1", "h2", "h3"]
-SENDER = ("ip_src", "ipv6_src", "tcp_src")  # of a connection's rule
+SENDER = ("ip_src", "ipv6_src", "tcp_src", "udp_src")  # of a connection's rule
 
 
 @dataclass
 class Call:
-    """An open connection, as its client knows it. `remembered`: the controller must know it, whatever the switch does.
-    `member`: its server's number in the pool, another one after it has left and come back."""
+    """An open connection or flow, as its client knows it. `remembered`: the controller must know it, whatever the
+    switch does. `member`: its server's number in the pool, another one after it has left and come back."""
 
     server: str
     member: int
     seq: int
     remembered: bool
+    used: float = 0.0  # s; a flow's last datagram
+    gone: float | None = None  # s; since when the switch is seen not to know the flow
 
 
 class Books:
@@ -37,6 +39,8 @@ class Books:
     mode: str
     kind: CheckKind
     policy: str
+    protocol: str
+    rebalances: bool  # what is left of a dead server's connections goes to another server
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +94,8 @@ class Books:
         return any(wanted == {v for name, v, _ in match if name in SENDER} for match in matches)
 
     def tracked(self, client: str, port: int) -> Connection | None:
-        return self.rig.switch.tracker.known(tracked.ZONE, (self.address(client), port))
+        zone = FIRST_UDP_ZONE if self.protocol == "udp" else ZONE
+        return self.rig.switch.tracker.known(zone, (self.address(client), port))
 
     def hits(self) -> dict[str, int]:
         return {m.name: m.hits for m in self.rig.balancer.services[0].members}
@@ -109,11 +114,30 @@ class Books:
         """Its server hasn't left the pool since."""
         return self.numbers.get(call.server) == call.member
 
+    def chosen(self, before: dict[str, int], may: list[str]) -> str | None:
+        """The one server, of those that might be next, that a packet was newly given to; None: nobody."""
+        grown = [name for name, count in self.hits().items() if count != before[name]]
+        assert sum(self.hits().values()) - sum(before.values()) == len(grown) <= 1
+        if not grown:
+            return None
+        assert grown[0] in may, (grown, may)
+        self.last = self.numbers[grown[0]]
+        return grown[0]
+
+    def is_up(self, call: Call) -> bool:
+        return self.is_member(call) and not self.rig.member(call.server).down
+
     def say(self, client: str, port: int, flags: int = ACK) -> Outcome:
         """A packet of an open connection, and what must become of it."""
         call = self.calls[client, port]
-        up, sure = self.is_member(call) and not self.rig.member(call.server).down, self.is_sure(client, port)
+        up, sure = self.is_up(call), self.is_sure(client, port)
+        moves = self.rebalances and not up and (self.mode == "reactive" or self.tracked(client, port) is None)
+        before, may = self.hits(), self.expected() if moves else []
         outcome = self.rig.call(client, port, flags, 50, data=b"GET")
+        if (server := self.chosen(before, may)) is not None:
+            call = self.calls[client, port] = Call(server, self.numbers[server], 0, call.remembered)
+            up = sure = True
+        assert up or not (may and call.remembered), "it was not handed on"
         assert outcome.server in (None, call.server), outcome
         if outcome.server is not None and not flags & RST:
             self.rig.answer(client, outcome)

@@ -480,10 +480,12 @@ class Rig(Net):
         self.reply(client, call, service)
         return call.server
 
-    def ask_directly(self, client: str, server: str, port: int = 41000, server_port: int = 53) -> bool:
+    def ask_directly(
+        self, client: str, server: str, port: int = 41000, server_port: int = 53, version: int = 4
+    ) -> bool:
         """A datagram to a server's own address and its answer: whether both arrive as they are."""
-        there = frames.udp(*self.between(client, server), (port, server_port))
-        back = frames.udp(*self.between(server, client), (server_port, port))
+        there = frames.udp(*self.between(client, server, version), (port, server_port))
+        back = frames.udp(*self.between(server, client, version), (server_port, port))
         before = len(self.delivered)
         self.send(client, there)
         self.advance(0.3)  # its first packet may be held for a moment
