@@ -11,8 +11,9 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from lab.value_class import value_class
 
 AGENT_PORT = 8080  # the agent's API, inside the sandbox or container
 SUPERVISOR_PORT = 8081  # the supervisor's API, loopback or the private control network
@@ -25,7 +26,7 @@ class WireError(ValueError):
     """A message that isn't what it should be; the text says where, what was expected and what came."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Host:
     name: str
     ip: str  # with prefix length: 10.0.0.1/8
@@ -34,13 +35,13 @@ class Host:
     switch: str = "s1"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Switch:
     name: str
     dpid: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class HttpServer:
     """One server to start on a host. Its answers name the host: in `X-Server`, or in a datagram's first line."""
 
@@ -58,7 +59,7 @@ class HttpServer:
         return range(self.port, (self.last_port or self.port) + 1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Network:
     """What the agent builds. `links` join switches; a host hangs on the switch it names."""
 
@@ -68,7 +69,7 @@ class Network:
     servers: tuple[HttpServer, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Health:
     """How servers are checked. `path` and `status` are an http check's alone."""
 
@@ -82,7 +83,7 @@ class Health:
     slow_start_s: float = 0.0  # in which a server that came up reaches its whole share; 0: at once
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Server:
     """A member of a service's pool."""
 
@@ -92,7 +93,7 @@ class Server:
     health: Health | None = None  # None: the service's
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class NewServer:
     """A server to add to a running pool."""
 
@@ -100,14 +101,14 @@ class NewServer:
     weight: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Weight:
     """A server's new weight."""
 
     weight: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Service:
     name: str
     ip: str
@@ -126,7 +127,7 @@ class Service:
         return f"{host}:{ports}{' udp' if self.protocol == 'udp' else ''}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Plugin:
     """A policy of the user's own: services name it, and its source goes along."""
 
@@ -136,7 +137,7 @@ class Plugin:
     source: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Connections:
     """The controller's table of connections, of all services together."""
 
@@ -144,7 +145,7 @@ class Connections:
     on_server_down: str = "reset"  # or rebalance
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Controller:
     """What the supervisor starts. `dpid` None: the first switch that connects balances, with a warning."""
 
@@ -161,7 +162,7 @@ class Controller:
     verbose: bool = False  # a log line per decision
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Load:
     """One round of requests. Ends after `requests` or `duration_s`, whichever is set (both: the first)."""
 
@@ -176,7 +177,7 @@ class Load:
     timeout_s: float = 5.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Flood:
     """TCP SYNs from `host` to `ip`:`port`, sent raw and evenly over `seconds`, their answers ignored."""
 
@@ -188,7 +189,7 @@ class Flood:
     spoofed: bool = True  # each from another address, of a network that isn't there
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Request:
     """One finished request, as the client saw it: a line of requests.ndjson. A UDP request has no status."""
 
@@ -206,7 +207,7 @@ class Request:
         return self.error is None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Hit:
     """One request in a server's own log. The server's host is the key it is listed under. Of a datagram, `path` is what
     it said and `status` 200."""
@@ -218,7 +219,7 @@ class Hit:
     status: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Pings:
     """Outcome of a ping from every host to every other."""
 

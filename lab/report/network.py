@@ -6,14 +6,15 @@ Rule: a scenario that the driver ran is right, so nothing is refused here; what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Final
+
+from lab.value_class import value_class
 
 MAX_DRAWN: Final = 1000  # hosts or switches; the scenario language allows no more
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Network:
     """`links` join switches. `hosts`: name → switch that it hangs on."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from lab.report.network import Network
 from lab.report.summary import natural
+from lab.value_class import value_class
 
 MARGIN: Final = 12.0
 HOST_WIDTH, HOST_HEIGHT, HOST_ROW = 136.0, 30.0, 40.0
@@ -68,7 +69,7 @@ class Node:
             yield from child.switches()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class Layout:
     width: float
     height: float
@@ -82,7 +83,7 @@ class Layout:
     total: int  # requests
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@value_class
 class _Facts:
     network: Network
     roles: Mapping[str, str]

@@ -31,6 +31,7 @@ _SOURCES: Final = (
     "images/mininet",
     "lab/__init__.py",
     "lab/http_door.py",
+    "lab/value_class.py",
     "lab/wire.py",
     "lab/wire_bench.py",
     "lab/agent",
