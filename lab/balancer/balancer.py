@@ -97,7 +97,8 @@ class Balancer:
         self._met = True
         replaced: list[Command] = [AskRules(table=Table.SERVICE), _all_but_kept()] if first else []
         commands = [*replaced, *self.pool.switch_up(), *self._switch.switch_up(now)]
-        commands += [*address_rules(self._service_ips.values()), *self._mode.fixed_rules()]
+        # the mode's first: what it takes by itself must not come to us as a packet to a closed port
+        commands += [*self._mode.fixed_rules(), *address_rules(self._service_ips.values())]
         commands += [] if first else self._mode.switch_back(now)
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []

@@ -96,7 +96,7 @@ class Tracked:
             rules += tracked_rules.service_rules(service, self._zones[service.name])
             if assignment.watches_live and not service.udp:
                 rules += tracked_rules.end_rules(service)
-        return list(rules)
+        return list(tracked_rules.backwards(rules))
 
     def switch_back(self, now: float) -> list[Command]:
         """Its tracker may be empty."""

@@ -40,6 +40,14 @@ KNOWN: Final = (0x22, 0x32)  # ct_state=+trk+est-inv
 ON: Final = (GoTo(Table.DESTINATION),)
 TO_CONTROLLER: Final = (ToController(),)
 AGAIN: Final = Track(HAIRPIN_ZONE, Table.HAIRPIN_TRACKED)
+BACKWARDS: Final = (
+    Table.CLIENT_TRACKED,
+    Table.REPLY_TRACKED,
+    Table.CLIENT,
+    Table.REPLY,
+    Table.HAIRPIN,
+    Table.SERVICE,
+)  # of a packet's way
 
 
 def common_rules(services: Iterable[Service]) -> list[AddRule]:
@@ -65,6 +73,12 @@ def service_rules(service: Service, zone: int) -> Iterator[AddRule]:
     yield rule(Table.REPLY_TRACKED, 7, {"eth_src": service.mac}, ())
     for match in to_ports(service, to_service):
         yield rule(Table.CLIENT, 10, match, (Track(zone, Table.CLIENT_TRACKED),))
+
+
+def backwards(rules: Iterable[AddRule]) -> list[AddRule]:
+    """The rules of services in the order in which to add them. A switch that the tracker keeps connections in works on
+    while it gets them: no packet may come to the controller because the rule that would take it isn't there yet."""
+    return sorted(rules, key=lambda rule: (BACKWARDS.index(Table(rule.table)), -rule.priority))
 
 
 def end_rules(service: Service) -> Iterator[AddRule]:

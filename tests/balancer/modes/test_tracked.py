@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
+from helpers.model_switch import PacketIn
 from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.modes import MODES, tracked
 from lab.balancer.modes.tracked import HAIRPIN_ZONE, RESUME_S, ZONE
 from lab.balancer.rules import Cookie, Table
+from lab.engines.openflow import REASON_ACTION
 
 CLIENT_SIDE = (Table.CLIENT, Table.CLIENT_TRACKED, Table.HAIRPIN_TRACKED)
 SERVER_SIDE = (Table.REPLY, Table.REPLY_TRACKED, Table.HAIRPIN_BACK, Table.HAIRPIN_OUT)
@@ -192,6 +194,29 @@ def test_server_that_speaks_first_after_a_switch_lost_all_is_heard_in_the_servic
     packet_ins = rig.packet_ins
     assert rig.reaches("h4", frames.tcp(macs, ips, (80, 41000), ACK, 5, 2, b"x"), "h1")
     assert rig.packet_ins == packet_ins
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("client", ["h3", "h1"])
+def test_while_a_new_controller_renews_the_rules_none_of_what_the_tracker_knows_comes_to_it(
+    make_rig: MakeRig, protocol: str, client: str
+) -> None:
+    """It knows no connections yet: of TCP it would reset them, and of UDP give them to another server."""
+    rig = make_rig(services=[Service(protocol=protocol)])
+    ports = (40001, 40002)
+    before = [(rig.connect if protocol == "tcp" else rig.ask)(client, port) for port in ports]
+    assert before == ["h1", "h2"]
+    rig.restart_controller(connect=False)
+    rig.switch.reconnect()
+    arrived = []
+    for command in rig.balancer.switch_up(rig.now):
+        rig.switch.do(command)
+        calls = [(rig.data if protocol == "tcp" else rig.datagram)(client, port) for port in ports]
+        shown = [m for m in rig.switch.messages if isinstance(m, PacketIn) and m.reason == REASON_ACTION]
+        assert not shown, command
+        arrived.append([call.server for call in calls])
+    assert arrived[-1] == before
+    assert all(server in (None, right) for servers in arrived for server, right in zip(servers, before))
 
 
 def test_new_controller_of_a_switch_that_lost_nothing_asks_for_no_servers_packets(rig: Rig) -> None:
