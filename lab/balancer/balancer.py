@@ -224,8 +224,8 @@ class Balancer:
         """What was decided about a packet to a service, as a line for the log."""
         client = f"{assignment.service.name}: {packets.host_and_port(packet.ip_src, packet.src_port)}"
         server = assignment.server_of(asking(assignment.service, packet))
-        forwarded = any(isinstance(c, SendPacket) and c.in_port != NO_PORT for c in commands)
-        if server is None or not forwarded:
+        reset = any(isinstance(command, SendPacket) and command.in_port == NO_PORT for command in commands)
+        if server is None or reset or not commands:
             return Note(f"{client} refused", detail=True)
         return Note(f"{client} -> {server.name}", detail=True)
 

@@ -115,7 +115,7 @@ def test_direct_call_outlives_its_controller(rig: Rig) -> None:
     rig.restart_controller()
     assert rig.reaches("h3", frames.tcp(*rig.between("h1", "h3"), (80, 41000), ACK, 5, 2, b"x"), "h1")
     assert rig.direct("h3", "h1", 41000)
-    assert rig.connect("h3", 41000) == "h1"
+    assert rig.connect("h3", 41000, held=True) == "h1"
 
 
 def test_live_connections_are_counted_by_the_heir(make_rig: MakeRig, mode: str) -> None:

@@ -30,6 +30,7 @@ class Flows(World):
     def __init__(self) -> None:
         super().__init__()
         self.asked: dict[tuple[str, int], Outcome] = {}  # the last datagram of each flow, as its server got it
+        self.turning: set[tuple[str, int]] = set()  # ports that have asked a server directly since
 
     @initialize(
         mode=MODE,
@@ -51,7 +52,9 @@ class Flows(World):
             return
         call, before, may = self.calls.get((client, port)), self.hits(), self.expected()
         stays, goes_on = self.stays(client, port), call is not None and self.is_up(call)
-        outcome = self.rig.datagram(client, port)
+        sent_at = self.rig.now
+        outcome = self.rig.datagram(client, port, held=(client, port) in self.turning)
+        self.turning.discard((client, port))
         server = self.chosen(before, may)
         if server is not None:
             assert not stays, "it has got another server"
@@ -64,7 +67,7 @@ class Flows(World):
             assert goes_on, "it has come to a server that is gone"
         assert call is not None
         self.calls[client, port] = call
-        call.used = self.rig.now
+        call.used = sent_at
         self.answered(client, port, outcome)
 
     def answered(self, client: str, port: int, outcome: Outcome) -> None:
@@ -123,6 +126,7 @@ class Flows(World):
     @rule(data=st.data(), other=st.none() | ANY_SERVER)
     def asks_a_server_directly_from_a_flows_port(self, data: st.DataObject, other: str | None) -> None:
         client, port = data.draw(st.sampled_from(sorted(self.calls)))
+        self.turning.add((client, port))
         self.asks_a_server_directly(client, other or self.calls[client, port].server, port)
 
     def goes_on(self, client: str, port: int) -> None:

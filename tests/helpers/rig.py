@@ -23,6 +23,7 @@ from lab.balancer.rules import Command, Cookie, Note, SendPacket
 from lab.engines.switchboard import TICK_S, Brain
 
 SERVICE = "10.0.1.1"
+HELD_S = 0.3  # in which a packet that is held is sent on
 
 
 @dataclass
@@ -138,6 +139,14 @@ class Net:
         self.arrive(self.hosts[host].port, frame)
         return self.delivered[before:]
 
+    def send_and_wait(self, host: str, frame: bytes, held: bool) -> list[Delivery]:
+        """The same; `held`: also what follows a moment later."""
+        before = len(self.delivered)
+        self.send(host, frame)
+        if held:
+            self.advance(HELD_S)
+        return self.delivered[before:]
+
     def arrive(self, port: int, frame: bytes) -> None:
         self._emit(self.switch.receive(port, frame))
         self.settle()
@@ -248,6 +257,7 @@ class Rig(Net):
     started: bool = True
     mode: str = "reactive"
     stateful: bool = True
+    detail: bool = False
 
     def __post_init__(self) -> None:
         self.balancer = Balancer(self.settings(), random.Random(self.seed))
@@ -288,6 +298,7 @@ class Rig(Net):
             bound=self.bound,
             on_server_down=self.on_server_down,
             plugins=self.plugins,
+            detail=self.detail,
         )
 
     def restart_controller(self, connect: bool = True) -> None:
@@ -353,15 +364,17 @@ class Rig(Net):
         service: int = 0,
         data: bytes = b"",
         to_port: int | None = None,
+        held: bool = False,
     ) -> Outcome:
-        """Send one packet to a service; where it went. It must go to one place at most."""
+        """Send one packet to a service; where it went. It must go to one place at most. `held`: it isn't sent on at
+        once, since its port has just called a server directly."""
         sent = self.packet(client, port, flags, seq, service, data, 777 if flags & ACK else 0, to_port)
-        return self.outcome(client, port, service, sent)
+        return self.outcome(client, port, service, sent, held)
 
-    def outcome(self, client: str, port: int, service: int, sent: bytes) -> Outcome:
+    def outcome(self, client: str, port: int, service: int, sent: bytes, held: bool = False) -> Outcome:
         wanted, asked = self.balancer.services[service], frames.fields(sent)["tcp_dst"]
         outcomes = []
-        for delivery in self.send(client, sent):
+        for delivery in self.send_and_wait(client, sent, held):
             got = delivery.fields
             if not delivery.taken or "tcp_dst" not in got:
                 continue
@@ -386,9 +399,15 @@ class Rig(Net):
         return Outcome(server=delivery.host, frame=delivery.frame)
 
     def syn(
-        self, client: str, port: int = 40000, seq: int = 1, service: int = 0, to_port: int | None = None
+        self,
+        client: str,
+        port: int = 40000,
+        seq: int = 1,
+        service: int = 0,
+        to_port: int | None = None,
+        held: bool = False,
     ) -> Outcome:
-        return self.call(client, port, SYN, seq, service, to_port=to_port)
+        return self.call(client, port, SYN, seq, service, to_port=to_port, held=held)
 
     def data(
         self, client: str, port: int = 40000, service: int = 0, data: bytes = b"GET", to_port: int | None = None
@@ -417,10 +436,16 @@ class Rig(Net):
         assert frames.tcp_data(taken[0].frame) == data
 
     def connect(
-        self, client: str, port: int = 40000, seq: int = 1, service: int = 0, to_port: int | None = None
+        self,
+        client: str,
+        port: int = 40000,
+        seq: int = 1,
+        service: int = 0,
+        to_port: int | None = None,
+        held: bool = False,
     ) -> str:
         """A whole handshake and one exchange, looked at from both ends; the server."""
-        call = self.syn(client, port, seq, service, to_port)
+        call = self.syn(client, port, seq, service, to_port, held)
         assert call.server is not None, f"{client}:{port} got no server; drops: {self.has_drops()}"
         self.answer(client, call, SYN | ACK, service, b"")
         for data in (b"", b"GET / HTTP/1.1\r\n\r\n"):
@@ -438,15 +463,21 @@ class Rig(Net):
     # a client's datagrams
 
     def datagram(
-        self, client: str, port: int = 40000, service: int = 0, data: bytes = b"?", to_port: int | None = None
+        self,
+        client: str,
+        port: int = 40000,
+        service: int = 0,
+        data: bytes = b"?",
+        to_port: int | None = None,
+        held: bool = False,
     ) -> Outcome:
         """Send a UDP datagram to a service; where it went. It must go to one server at most, and nothing may come back.
 
-        to_port: of the service's ports; default: the first."""
+        to_port: of the service's ports; default: the first. held: as for `call`."""
         host, wanted = self.hosts[client], self.balancer.services[service]
         asked = wanted.port if to_port is None else to_port
         sent = frames.udp((host.mac, wanted.mac), (host.at(wanted.ip), wanted.ip), (port, asked), data)
-        taken = [d for d in self.send(client, sent) if d.taken and "udp_src" in d.fields]
+        taken = [d for d in self.send_and_wait(client, sent, held) if d.taken and "udp_src" in d.fields]
         assert len(taken) <= 1, taken
         return self._took(client, taken[0], wanted.ip, sent) if taken else Outcome()
 
@@ -473,9 +504,11 @@ class Rig(Net):
         assert (seen["dst"], seen["udp_dst"]) == (client.at(wanted.ip), got["udp_src"])
         assert frames.udp_data(taken[0].frame) == data
 
-    def ask(self, client: str, port: int = 40000, service: int = 0, to_port: int | None = None) -> str:
+    def ask(
+        self, client: str, port: int = 40000, service: int = 0, to_port: int | None = None, held: bool = False
+    ) -> str:
         """A datagram and its answer, looked at from both ends; the server."""
-        call = self.datagram(client, port, service, to_port=to_port)
+        call = self.datagram(client, port, service, to_port=to_port, held=held)
         assert call.server is not None, f"{client}:{port} got no server; drops: {self.has_drops()}"
         self.reply(client, call, service)
         return call.server
@@ -488,7 +521,7 @@ class Rig(Net):
         back = frames.udp(*self.between(server, client, version), (server_port, port))
         before = len(self.delivered)
         self.send(client, there)
-        self.advance(0.3)  # its first packet may be held for a moment
+        self.advance(HELD_S)  # its first packet may be held for a moment
         came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and d.fields.get("udp_src") == port]
         return came == [(server, there)] and self.reaches(client, back, server)
 
@@ -499,7 +532,7 @@ class Rig(Net):
         opening = frames.tcp(macs, ips, (port, server_port), SYN, 1)
         before = len(self.delivered)
         self.send(client, opening)
-        self.advance(0.3)  # its first packet may be held for a moment
+        self.advance(HELD_S)  # its first packet may be held for a moment
         came = [(d.host, d.frame) for d in self.delivered[before:] if d.taken and d.fields.get("tcp_src") == port]
         answer = frames.tcp(*back, (server_port, port), SYN | ACK, 5, 2)
         more = frames.tcp(macs, ips, (port, server_port), ACK, 2, 6, b"GET")

@@ -6,7 +6,8 @@ answers. UDP has no opening: any datagram to a server's own address is shown, un
 lets the call's datagrams pass.
 
 The switch caches flows by what the rules looked at. From a server's first direct call on, its reply rule looks at the
-client's port as well, and that call's first packet is held until older cached flows are gone.
+client's port as well, and that call's first packet is held until older cached flows are gone; and so is that of a port
+which turns from the service to its server's own address, or back.
 Rule: a call is known by its cookie alone, and what is remembered of calls is bounded.
 """
 
@@ -74,9 +75,10 @@ class DirectCalls:
         return (Examine(PORT_NAMES[service.proto].destination),) if member.id in self._examined else ()
 
     def call(
-        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
+        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float, *, turns: bool
     ) -> tuple[list[Command], bool]:
-        """A packet that opens a call; and whether the member's reply rule must be sent anew."""
+        """A packet that opens a call; and whether the member's reply rule must be sent anew. `turns`: its port has
+        called the service, and got this member."""
         cookie = member_cookie(Cookie.DIRECT, member.id, mark(asking(service, packet)))
         rules = _rules(service, packet, cookie)
         forward = SendPacket(data=data, actions=_ON, in_port=in_port)
@@ -84,13 +86,17 @@ class DirectCalls:
             return [*rules, forward], False  # again: a switch that restarted has lost it
         self._calls[cookie] = None
         oldest = self._end_oldest() if len(self._calls) > DIRECT_BOUND else []
-        if member.id in self._examined:
-            return [*oldest, *rules, forward], False
-        # its first direct call: a cached flow may still give all its replies to the service, so wait until it is gone
+        first = member.id not in self._examined
         self._examined.add(member.id)
+        # a cached flow may still give its replies to the service: all, before its first direct call, or this port's
+        sent = self.hold(forward, now) if first or turns else [forward]
+        return [*oldest, *rules, *sent], first
+
+    def hold(self, packet: SendPacket, now: float) -> list[Command]:
+        """Send it when cached flows are gone that would give its answer another name."""
         if len(self._held) < HELD_BOUND:
-            self._held.append((now + HELD_S, forward))
-        return [*oldest, *rules], True
+            self._held.append((now + HELD_S, packet))
+        return []
 
     def end(self, member: Member, client: int) -> list[Command]:
         """The client's port, once used to call the server directly, now belongs to a connection of the service."""

@@ -88,6 +88,7 @@ class Reactive:
         self._direct = DirectCalls()
         self._clients = Marked()
         self._nudges = Nudges()
+        self._now = 0.0  # s, as of the last tick
 
     def fixed_rules(self) -> list[Command]:
         services = [assignment.service for assignment in self._assignments]
@@ -130,7 +131,7 @@ class Reactive:
         return [*self._direct.opening_rules(service, member)]
 
     def member_removed(self, service: Service, member: Member) -> list[Command]:
-        self._owners[member.id] = (next(a for a in self._assignments if a.service is service), member)
+        self._owners[member.id] = (self._assignment(service), member)
         kinds = (Cookie.CONNECTION, Cookie.DIRECT, Cookie.MEMBER)
         whose = (member_cookie(kind, member.id) for kind in kinds)
         return [
@@ -163,14 +164,17 @@ class Reactive:
             member = assignment.find(client)
         if member is None:
             return self._refuse(Drop.NO_SERVER if begins else Drop.NO_CONNECTION, packet)
+        rule, forward = self._forward(service, member, packet, data, in_port)
         ended = self._direct.end(member, client) if begins else []
-        return [*ended, *self._forward(service, member, packet, data, in_port)]
+        return [*ended, rule, *(self._direct.hold(forward, self._now) if ended else [forward])]
 
     def to_member(
         self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int, now: float
     ) -> list[Command]:
-        rules, examine = self._direct.call(service, member, packet, data, in_port, now)
-        ended = self._end_flow(member, asking(service, packet)) if service.udp else []
+        client = asking(service, packet)
+        turns = self._assignment(service).server_of(client) is member
+        rules, examine = self._direct.call(service, member, packet, data, in_port, now, turns=turns)
+        ended = self._end_flow(member, client) if service.udp else []
         return [*ended, *rules, *(self.member_rules(service, member) if examine else [])]
 
     def _end_flow(self, member: Member, client: int) -> list[Command]:
@@ -184,6 +188,7 @@ class Reactive:
         return []
 
     def tick(self, now: float) -> list[Command]:
+        self._now = now
         return [*self._direct.tick(now), *self._nudges.tick(now)]
 
     def host_found(self, service_ip: int, address: int, mac: int) -> list[Command]:
@@ -212,6 +217,9 @@ class Reactive:
             return self._nudges.nudge(assignment.service, client, assignment.client_mac(client))
         return []
 
+    def _assignment(self, service: Service) -> Assignment:
+        return next(assignment for assignment in self._assignments if assignment.service is service)
+
     def _owner(self, member_id: int) -> tuple[Assignment, Member] | None:
         if member_id not in self._owners:
             self._owners |= {m.id: (a, m) for a in self._assignments for m in a.service.members}
@@ -238,7 +246,9 @@ class Reactive:
             return self._clients.note(number(address, port, asked - service.port))
         return cookie & COOKIE_LOW_48
 
-    def _forward(self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int) -> list[Command]:
+    def _forward(
+        self, service: Service, member: Member, packet: Packet, data: bytes, in_port: int
+    ) -> tuple[AddRule, SendPacket]:
         """The connection's rule, and this packet on its way."""
         self._counters.flow_mods += 1
         client = self._clients.note(asking(service, packet))
@@ -257,7 +267,7 @@ class Reactive:
             idle_timeout=self._idle_timeout,
             notify=True,
         )
-        return [rule, SendPacket(data=data, actions=actions, in_port=in_port)]
+        return rule, SendPacket(data=data, actions=actions, in_port=in_port)
 
     def _refuse(self, drop: Drop, packet: Packet) -> list[Command]:
         """Tell the client at once, rather than let it wait; never answer a RST, nor a datagram."""

@@ -88,7 +88,7 @@ def test_a_range_and_a_port_beside_it_share_servers(make_rig: MakeRig) -> None:
 def test_direct_calls_to_a_port_of_the_range_are_not_rewritten(rig: Rig) -> None:
     assert rig.direct("h3", "h1", 41000, server_port=8003)
     assert rig.direct("h3", "h1", 41000, server_port=8004)
-    assert rig.connect("h3", 41000, to_port=8004) == "h1"
+    assert rig.connect("h3", 41000, to_port=8004, held=True) == "h1"
 
 
 def test_a_server_calls_the_range_and_is_chosen_itself(rig: Rig) -> None:

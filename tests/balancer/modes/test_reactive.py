@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
-from helpers.rig import MakeRig, Rig, Service
+from helpers.rig import HELD_S, MakeRig, Rig, Service
 
 from lab.balancer.rules import Cookie
 
@@ -149,8 +149,29 @@ def test_rebalanced_connections_of_a_dead_server_reach_another(make_rig: MakeRig
 
 def test_port_of_a_direct_call_used_again_for_the_service(rig: Rig) -> None:
     assert rig.direct("h3", "h1", 41000)
-    assert rig.connect("h3", 41000) == "h1"  # the answers must be rewritten again
+    assert rig.connect("h3", 41000, held=True) == "h1"  # the answers must be rewritten again
     assert not rig.switch.of_kind(Cookie.DIRECT)
+
+
+def test_first_packet_of_a_port_that_turns_waits_until_cached_flows_are_gone(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(servers=["h1"])])
+    assert rig.direct("h4", "h1", 41000)  # from now on its answers are told apart by their ports
+    assert rig.connect("h3", 42000) == "h1"
+    for seq in (10, 20):
+        assert waits(rig, frames.tcp(*rig.between("h3", "h1"), (42000, 80), SYN, seq))
+        assert waits(rig, rig.packet("h3", 42000, SYN, seq))
+    assert not waits(rig, frames.tcp(*rig.between("h3", "h1"), (42001, 80), SYN, 30))
+    assert not waits(rig, rig.packet("h3", 42002, SYN, 30))
+
+
+def waits(rig: Rig, frame: bytes) -> bool:
+    """Whether h1 gets h3's frame a moment later, and not at once."""
+    before = len(rig.delivered)
+    rig.send("h3", frame)
+    at_once = [d.host for d in rig.delivered[before:] if d.taken and "seq" in d.fields]
+    rig.advance(HELD_S)
+    assert [d.host for d in rig.delivered[before:] if d.taken and "seq" in d.fields] == ["h1"]
+    return not at_once
 
 
 def test_port_of_a_connection_used_again_for_a_direct_call(rig: Rig) -> None:

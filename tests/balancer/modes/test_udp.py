@@ -162,7 +162,7 @@ def test_datagrams_past_the_service_are_not_rewritten(rig: Rig) -> None:
 
 def test_port_that_asked_a_server_directly_may_ask_the_service(rig: Rig) -> None:
     assert rig.ask_directly("h3", "h1", 41000)
-    assert rig.ask("h3", 41000) == "h1"
+    assert rig.ask("h3", 41000, held=True) == "h1"
 
 
 def test_flow_and_direct_call_of_one_port_take_turns_and_each_is_answered(make_rig: MakeRig) -> None:
@@ -171,8 +171,15 @@ def test_flow_and_direct_call_of_one_port_take_turns_and_each_is_answered(make_r
     for _ in range(3):
         assert rig.ask_directly("h3", "h1", 41000)
         assert rig.member("h1").live == 0
-        assert [rig.ask("h3", 41000) for _ in range(2)] == ["h1"] * 2
+        assert [rig.ask("h3", 41000, held=True), rig.ask("h3", 41000)] == ["h1"] * 2
     assert (rig.member("h1").live, rig.member("h1").hits) == (1, 1)
+
+
+def test_decision_about_a_packet_that_is_held_is_not_noted_as_a_refusal(mode: str) -> None:
+    rig = Rig(services=[DNS], mode=mode, detail=True)
+    assert rig.ask_directly("h3", "h1", 41000)
+    assert rig.ask("h3", 41000, held=True) == "h1"
+    assert [n.text for n in rig.notes if n.detail] == ["service0: 10.0.0.3:41000 -> h1"]
 
 
 def test_flow_of_another_server_is_not_touched_by_a_direct_call(make_rig: MakeRig) -> None:
