@@ -6,12 +6,9 @@ else goes to standard error.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +21,7 @@ from lab.driver.backends.port import fixed_port
 from lab.driver.errors import LabError, UsageError
 from lab.driver.guard import Guard, Interrupted
 from lab.driver.plan import Plan, make_plan
+from lab.driver.preload import preload
 from lab.driver.progress import make_screen
 from lab.driver.runner import Run, free_name
 from lab.driver.scenario import Scenario, load
@@ -69,7 +67,7 @@ def run_scenarios(
         _check_junit(junit)
     if os.environ.get("POX_SOURCE") and any(scenario.engine != "osken" for scenario in scenarios):
         pox_supply.find_pox()  # one that gives no POX is told before there is a run's folder
-    threading.Thread(target=preload, daemon=True).start()
+    preload("lab.driver.agent_client", *(["rich.progress"] if sys.stderr.isatty() else []))
     results: list[Result] = []
     worst = 0
     try:
@@ -88,13 +86,6 @@ def run_scenarios(
         if junit is not None:
             _write_junit(results, junit)
     return EXIT_CODES[BROKEN] if any(result.left for result in results) else worst
-
-
-def preload() -> None:
-    """Import, while the lab comes up, what is needed as soon as it is up: half a second's work on a slow machine."""
-    with contextlib.suppress(Exception):  # whatever is wrong shows, with its reason, where it is used
-        for name in ("lab.driver.agent_client", "lab.driver.summary", "rich.progress", "lab.report.html"):
-            importlib.import_module(name)
 
 
 def bring_up(scenario: str, overrides: Mapping[str, Any], *, name: str | None, backend: str, verbose: bool) -> int:

@@ -20,6 +20,7 @@ from lab.driver.evidence import Evidences
 from lab.driver.guard import Guard, Interrupted, TimeLimit
 from lab.driver.plan import Plan
 from lab.driver.player import Player
+from lab.driver.preload import preload
 from lab.driver.progress import Screen
 from lab.driver.scenario import Scenario
 from lab.driver.session import Session
@@ -108,6 +109,7 @@ class Run:
 
     def _do_steps(self) -> None:
         session = self._need_session()
+        preload("lab.driver.summary", "lab.report.html")  # for the end
         with self._folder.requests() as log:
             player = Player(self._scenario, session, self._evidence, log, self._screen, self._step)
             player.play()

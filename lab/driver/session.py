@@ -29,7 +29,7 @@ DEATH_S: Final = 0.5  # from the agent's last breath until its backend knows
 
 class Session:
     def __init__(self, lab: Lab) -> None:
-        from lab.driver.agent_client import Agent  # imported while the lab starts: see cli.preload
+        from lab.driver.agent_client import Agent  # imported while the lab starts: see preload
 
         self.lab = lab
         self.agent: Agent = Agent(lab.url, lab.token)

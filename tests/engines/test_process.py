@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from lab import wire
-from lab.engines.process import Engine, EngineError, MissingEngine
+from lab.engines.process import Engine, EngineError, MissingEngine, _is_listening
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-this-test"
@@ -242,10 +243,25 @@ def test_engine_that_cannot_be_had_is_refused(
     assert not (tmp_path / "controller.json").exists()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_socket_listens_or_does_not_and_is_not_disturbed(host: str) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, 0))
+        port = listener.getsockname()[1]
+        assert not _is_listening(host, port)
+        listener.listen()
+        assert _is_listening(host, port)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert not _is_listening(host, port)
+
+
 def test_dead_engines_last_words_are_its_logs_last_lines(
     tmp_path: Path, pox_home: Path, config: wire.Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.engines.process._is_listening", lambda port: False)
+    monkeypatch.setattr("lab.engines.process._is_listening", lambda host, port: False)
     (pox_home / "pox.py").write_text("for n in range(9): print('line', n)\nraise SystemExit('no more')")
     engine = Engine(tmp_path / "state", pox_home)
     with pytest.raises(EngineError, match=r"ended while starting: .*no more"):

@@ -232,3 +232,27 @@ def test_words_and_marks_can_be_told_from_their_ground(scheme: dict[str, str]) -
             assert _contrast(scheme[fore], scheme[back]) >= 4.5, (fore, back)
     for index in range(8):
         assert _contrast(scheme[f"s{index}"], scheme["card"]) >= 2.8, index
+
+
+@pytest.mark.parametrize("damage", ["none", "garbage", "no folder"])
+def test_the_template_is_compiled_once_and_a_damaged_copy_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / TEMPLATE.name).write_text(TEMPLATE.read_text())
+    monkeypatch.setattr(html_module, "TEMPLATES", templates)
+    folder = round_robin(tmp_path / "run")
+    pages = []
+    for _ in range(2):
+        html_module._template.cache_clear()
+        pages.append(write_html(folder).read_text())
+        kept = list((templates / "__pycache__").iterdir())
+        assert len(kept) == 1
+        if damage == "garbage":
+            kept[0].write_bytes(kept[0].read_bytes()[:-40])
+        if damage == "no folder":
+            kept[0].unlink()
+            kept[0].parent.rmdir()
+    html_module._template.cache_clear()
+    assert pages[0] == pages[1]
