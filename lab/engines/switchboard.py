@@ -163,14 +163,14 @@ class Switchboard:
     def _carry_out(self, change: Callable[[], list[Command]]) -> None:
         """Change the pool, and the balancing switch too if it is connected; else it is told when it connects."""
         with self._lock:
-            commands = [*change(), *self._balancer.tick(monotonic())]  # what follows of it, before the answer
+            commands = change()
             connection = self._connections.get(self._balancing_dpid or 0)
             if connection is not None:
-                self._do(connection, commands)
-            else:
-                for note in commands:
-                    if isinstance(note, Note):
-                        _log_note(note)
+                self._do(connection, [*commands, *self._balancer.tick(monotonic())])  # what follows, before the answer
+                return
+            for note in commands:
+                if isinstance(note, Note):
+                    _log_note(note)
 
     def _service(self, assignment: Assignment) -> dict[str, Any]:
         service = assignment.service

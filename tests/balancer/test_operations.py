@@ -166,6 +166,7 @@ def test_client_that_waits_for_a_removed_server_is_made_to_speak_and_reset(rig: 
     assert servers(rig, (1000, 1001)) == "12"
     before = len(rig.delivered)
     rig.obey(pool.remove(WEB, "h2"))  # the first rules that ever left
+    rig.advance(0.1)
     assert [delivery.host for delivery in rig.delivered[before:] if delivery.taken] == ["h6"]
     assert rig.balancer.connections.statistics()["live"] == 1
 
@@ -194,6 +195,18 @@ def test_switch_that_was_away_loses_the_rules_of_who_was_removed_meanwhile(rig: 
     rig.connect_switch()
     assert rig.hosts["h2"].ip not in named(rig)
     assert rig.data("h6", 1001).reset
+
+
+def test_client_that_waits_for_a_server_removed_while_the_switch_was_away_is_made_to_speak(
+    rig: Rig, pool: Operations
+) -> None:
+    assert servers(rig, (1000, 1001)) == "12"
+    rig.connected = False
+    pool.remove(WEB, "h2")
+    before = len(rig.delivered)
+    rig.connect_switch()
+    rig.advance(0.1)
+    assert "h6" in [delivery.host for delivery in rig.delivered[before:] if delivery.taken]
 
 
 def test_pool_may_be_emptied_and_filled_again(rig: Rig, pool: Operations) -> None:
