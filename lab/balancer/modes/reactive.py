@@ -213,7 +213,8 @@ class Reactive:
             self._clients.forget(client)
         if known and assignment.service.udp and not deleted:
             assignment.close(client)
-        if known and deleted and member.down and not assignment.service.udp:
+        may_wait = deleted and member.down and assignment.server_of(client) is member
+        if may_wait and not assignment.service.udp:
             return self._nudges.nudge(assignment.service, client, assignment.client_mac(client))
         return []
 

@@ -262,8 +262,8 @@ class Tracked:
         return [nudge_through(service, member.ip, client, mac, through) for service, member, client, mac in still]
 
     def _end_connections(self, service: Service, member: Member) -> list[Command]:
-        """Those of a server that is gone: clients that wait for its answer are made to speak, by and by (see `tick`), for
-        the switch may be away now; flows begin anew, with another server."""
+        """Those of a server that is gone: clients that wait for its answer are made to speak, by and by (see `tick`),
+        since the switch may be away now; flows begin anew, with another server."""
         if member.id in self._over:
             return []  # only a switch that is back is told again
         self._over.add(member.id)
