@@ -19,6 +19,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCETHTOOL = 0x8913, 0
 ETHTOOL_GRXCSUM, ETHTOOL_SRXCSUM, ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x14, 0x15, 0x16, 0x17
 IFF_UP = 1
 RTM_NEWADDR, IFA_ADDRESS, IFA_F_NODAD, NLM_F_REQUEST_ACK_CREATE = 20, 1, 0x02, 0x405
+RTM_NEWLINK, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, GEN_NONE, NLM_F_REQUEST_ACK = 16, 26, 8, 1, 0x5
 
 
 def configure(interface: str, ip: str, ip6: str | None = None) -> None:
@@ -30,6 +31,8 @@ def configure(interface: str, ip: str, ip6: str | None = None) -> None:
         _offload_off(control, interface)
         fcntl.ioctl(control, SIOCSIFADDR, _request(interface, _sockaddr(address.ip.packed)))
         fcntl.ioctl(control, SIOCSIFNETMASK, _request(interface, _sockaddr(address.netmask.packed)))
+        if ip6 is None:
+            _no_ipv6(interface)
         _up(control, interface)
     if ip6 is not None:
         add_ipv6(interface, ip6)
@@ -44,14 +47,31 @@ def add_ipv6(interface: str, ip6: str) -> None:
     index, length = socket.if_nametoindex(interface), address.network.prefixlen
     body = struct.pack("BBBBI", socket.AF_INET6, length, IFA_F_NODAD, 0, index)
     body += struct.pack("HH16s", 20, IFA_ADDRESS, address.ip.packed)
-    head = struct.pack("IHHII", 16 + len(body), RTM_NEWADDR, NLM_F_REQUEST_ACK_CREATE, 1, 0)
+    code = _netlink(RTM_NEWADDR, NLM_F_REQUEST_ACK_CREATE, body)
+    if code not in (0, -errno.EEXIST):
+        why = f"{os.strerror(-code)}; is IPv6 switched off on this machine?"
+        raise OSError(f"{interface} can't have the address {address}: {why}")
+
+
+def _no_ipv6(interface: str) -> None:
+    """Let `interface` give itself no IPv6 address when it comes up, where the kernel has IPv6 at all.
+
+    Each host would tell all others of its own, several times over: among hundreds, a switch in userspace has its hands
+    full with that for seconds, and what a balancer asks its servers waits behind it."""
+    index = socket.if_nametoindex(interface)
+    body = struct.pack("BxHiII", socket.AF_UNSPEC, 0, index, 0, 0)
+    body += struct.pack("HHHHHHBxxx", 16, IFLA_AF_SPEC, 12, socket.AF_INET6, 5, IFLA_INET6_ADDR_GEN_MODE, GEN_NONE)
+    _netlink(RTM_NEWLINK, NLM_F_REQUEST_ACK, body)
+
+
+def _netlink(kind: int, flags: int, body: bytes) -> int:
+    """Ask the kernel to change something of the caller's namespace; gives 0, or an error's number, negative."""
+    head = struct.pack("IHHII", 16 + len(body), kind, flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as control:
         control.bind((0, 0))
         control.sendall(head + body)
         (code,) = struct.unpack_from("i", control.recv(4096), 16)
-    if code not in (0, -errno.EEXIST):
-        why = f"{os.strerror(-code)}; is IPv6 switched off on this machine?"
-        raise OSError(f"{interface} can't have the address {address}: {why}")
+    return int(code)
 
 
 def _up(control: socket.socket, interface: str) -> None:

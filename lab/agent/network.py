@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import wire
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 GROUP = "77"  # marks our links, so that one call deletes them all
 NODES_AT_ONCE = 6
+IPV6 = Path("/proc/sys/net/ipv6")
 FILES = 16_384  # open at once, by us and by what we start: two per host, one per connection
 
 
@@ -260,8 +262,8 @@ def _commands(link: Any) -> str:
     lines = [
         f"link add name {second} address {second.mac} group {GROUP} type veth "
         f"peer name {first} address {first.mac}{there}",
-        f"link set {second} up",
     ]
-    if not there:
-        lines.append(f"link set {first} up")
+    for port in [second] if there else [second, first]:
+        lines += [f"link set {port} addrgenmode none"] * IPV6.exists()  # a switch's port has no address, nor tells one
+        lines.append(f"link set {port} up")
     return "\n".join(lines)

@@ -110,6 +110,14 @@ def test_hosts_have_the_addresses_asked_for_and_no_offload(network: Door) -> Non
     assert "tx-checksumming: off" in features
 
 
+def test_hosts_and_switches_give_themselves_no_ipv6_address_and_so_tell_nobody_of_one(network: Door) -> None:
+    """Among hundreds of hosts that kept the switch busy for seconds, and servers were held for down meanwhile."""
+    assert "inet6" not in run(network, "h3", "ip", "address", "show", "dev", "h3-eth0")
+    assert "inet6" not in run(network, "agent", "ip", "address", "show", "dev", "s1-eth3")
+    sent = dict(line.split() for line in run(network, "h3", "cat", "/proc/self/net/snmp6").splitlines())
+    assert sent.get("Icmp6OutMsgs", "0") == "0"
+
+
 def test_switches_have_the_dpids_asked_for_and_hosts_the_first_ports(network: Door) -> None:
     shown = run(network, "agent", "ovs-ofctl", "show", "s2")
     assert "dpid:000000000000002a" in shown
