@@ -172,9 +172,12 @@ class AskRules:
 
 @dataclass(slots=True, kw_only=True)
 class FlushTracked:
-    """Forget all tracked connections of `zone`."""
+    """Forget the tracked connections of `zone`; with `server`, those alone that this address answers, or, with `began`,
+    that it began. Open vSwitch before 3.1 refuses to do so for one server."""
 
     zone: int
+    server: int | None = None
+    began: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -59,7 +59,8 @@ _ADD, _DELETE, _DELETE_STRICT = 0, 3, 4
 _SEND_FLOW_REMOVED: Final = 1
 _VENDOR_10, _PACKET_OUT = 4, 13
 _FLOW_MOD, _GROUP_MOD_15 = 14, 15  # 1.5 has the numbers and, but for packet-outs, forms of 1.3
-_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE, _NXT_GROUP_MOD = 13, 15, 29, 31
+_NXT_FLOW_MOD, _NXT_FLOW_MOD_TABLE_ID, _NXT_CT_FLUSH_ZONE, _NXT_GROUP_MOD, _NXT_CT_FLUSH = 13, 15, 29, 31, 32
+_CT_ORIG_TUPLE, _CT_REPLY_TUPLE, _CT_ZONE, _CT_TUPLE_SRC = 0, 1, 2, 0  # properties of the last, and of a tuple
 _GROUP_ADD_OR_MOD, _GROUP_DELETE, _GROUP_SELECT = 0x8000, 2, 1  # the first one is Open vSwitch's own
 _ALL_GROUPS, _ALL_BUCKETS = 0xFFFFFFFC, 0xFFFFFFFF
 _NETRONOME: Final = 0x0000154D
@@ -123,8 +124,7 @@ def encode(command: Sendable, version: int) -> bytes:
     if isinstance(command, AskRules):
         return _flow_stats_request(command.table, version)
     if isinstance(command, FlushTracked):
-        kind = _VENDOR_10  # a vendor (1.0) or experimenter (1.3) message has the same number
-        return _message(version, kind, struct.pack("!II6xH", _NICIRA, _NXT_CT_FLUSH_ZONE, command.zone))
+        return _message(version, _VENDOR_10, _flush(command))  # an experimenter message of 1.3 has the same number
     return _group_mod(command, version)
 
 
@@ -199,6 +199,17 @@ def _packet_out(command: SendPacket, version: int) -> bytes:
     length = _PACKET_OUT_HEAD_15.size + size + len(data)
     head = _PACKET_OUT_HEAD_15.pack(OF15, _PACKET_OUT, length, 0, _NO_BUFFER, size, 1, 12, 0x8000, 0, 4, port)
     return head + actions + data
+
+
+def _flush(command: FlushTracked) -> bytes:
+    """NXT_CT_FLUSH_ZONE; NXT_CT_FLUSH for one server, its address as IPv6 has it."""
+    if command.server is None:
+        return struct.pack("!II6xH", _NICIRA, _NXT_CT_FLUSH_ZONE, command.zone)
+    direction = _CT_ORIG_TUPLE if command.began else _CT_REPLY_TUPLE
+    address = command.server if is_ipv6(command.server) else 0xFFFF << 32 | command.server
+    source = struct.pack("!HH16s4x", _CT_TUPLE_SRC, 20, address.to_bytes(16, "big"))
+    tuple_ = struct.pack("!HH4x", direction, 8 + len(source)) + source
+    return struct.pack("!IIB7x", _NICIRA, _NXT_CT_FLUSH, 0) + tuple_ + struct.pack("!HHH2x", _CT_ZONE, 6, command.zone)
 
 
 def _group_mod(command: SetGroup | DeleteGroups, version: int) -> bytes:

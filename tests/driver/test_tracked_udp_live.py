@@ -20,11 +20,12 @@ IDLE_S = 3
 SCENARIO = f"""
 name: tracked_udp
 services:
-  dns: {{ip: 10.0.1.1, port: 53, protocol: udp, servers: [h1, h2]}}
+  dns: {{ip: 10.0.1.1, port: 53, protocol: udp, servers: [h1, h2, h5]}}
 controller: {{mode: tracked, idle_timeout_s: {IDLE_S}}}
-load: {{}}
+load: {{clients: [h3, h4, h6]}}
 """
-SERVICE = "10.0.1.1"
+SERVICE, SERVICE_SIX = "10.0.1.1", "fd00::1:1"
+SIX = SCENARIO.replace(SERVICE, f'"{SERVICE_SIX}"')
 
 # scripts for hosts; what each prints is JSON. A client's: datagrams of one flow, `gap` seconds apart, and who answered
 ASK = """
@@ -180,3 +181,30 @@ def test_answers_go_on_in_the_services_name_when_another_server_dies(agent: Agen
     agent.link("down", host="h2")
     wait_until(lambda: server_of(agent, "h2")["state"] == "down")
     assert listener.said() > 12
+
+
+def dead_servers_flows_alone_move(agent: Agent, service: str) -> None:
+    """Though the controller is newer than all flows; each is seen by its own client."""
+    askers = [Script(agent, client, ASK, service, 60, 0.2, 0) for client in ("h3", "h4", "h6") for _ in range(2)]
+    wait_until(lambda: sum(server_of(agent, name)["hits"] for name in ("h1", "h2", "h5")) == 6)
+    agent.kill_controller()
+    agent.start_controller()
+    wait_until(lambda: all(server_of(agent, name)["state"] == "up" for name in ("h1", "h2", "h5")))
+    agent.link("down", host="h2")
+    heard: list[list[str]] = [asker.said() for asker in askers]
+    moved = [answers for answers in heard if answers[0] == "h2"]
+    assert len(moved) == 2
+    assert all(answers[-1] != "h2" and len(answers) > 55 for answers in moved)
+    assert all(answers == answers[:1] * 60 for answers in heard if answers not in moved)
+    assert agent.controller()["statistics"]["switch_errors"] == {}
+
+
+def test_after_a_controllers_restart_a_dead_servers_flows_alone_move(agent: Agent) -> None:
+    dead_servers_flows_alone_move(agent, SERVICE)
+
+
+def test_after_a_controllers_restart_a_dead_servers_flows_alone_move_over_ipv6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept(tmp_path, monkeypatch, SIX, "--engine", "osken") as agent:
+        dead_servers_flows_alone_move(agent, SERVICE_SIX)

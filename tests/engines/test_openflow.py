@@ -11,6 +11,7 @@ from helpers.openflow_reader import FIELDS, Read, Reader
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.balancer.packet import is_ipv6
 from lab.balancer.rules import (
     FLOOD,
     IN_PORT,
@@ -232,6 +233,9 @@ PRINTED = [
     ),
     (AskRules(table=1), ["OFPST_FLOW request", "table=1"]),
     (FlushTracked(zone=11), ["NXT_CT_FLUSH_ZONE", "zone_id=11"]),
+    (FlushTracked(zone=101, server=0x0A000002), ["NXT_CT_FLUSH ", "zone=101 'ct_nw_src=::", "' 'ct_nw_src=10.0.0.2,"]),
+    (FlushTracked(zone=101, server=SERVER6), ["zone=101 'ct_ipv6_src=::,", "' 'ct_ipv6_src=fd00::1,ct_ipv6_dst=::,"]),
+    (FlushTracked(zone=101, server=0x0A000002, began=True), ["zone=101 'ct_nw_src=10.0.0.2,", "' 'ct_nw_src=::,"]),
     (SendPacket(data=bytes(60), actions=(Output(2),), in_port=1), ["OFPT_PACKET_OUT", "in_port=1", "output:2"]),
 ]
 
@@ -379,6 +383,7 @@ COMMANDS = st.one_of(
     ),
     st.builds(AskRules, table=st.integers(0, 254)),
     st.builds(FlushTracked, zone=number(2)),
+    st.builds(FlushTracked, zone=number(2), server=number(4) | number(16).filter(is_ipv6), began=st.booleans()),
     st.builds(SendPacket, data=st.binary(max_size=99), actions=ACTIONS, in_port=st.integers(0, 0xFEFF)),
 )
 

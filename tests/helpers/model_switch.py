@@ -120,6 +120,7 @@ class ModelSwitch:
     flow_mods: int = 0
     full: bool = False  # no place for another rule that idles out; the switch refuses it with an error
     refused: int = 0
+    old: bool = False  # Open vSwitch before 3.1: a tracker's zone is emptied whole, or not at all
     tracker: Tracker = field(default_factory=Tracker)
     groups: dict[int, SetGroup] = field(default_factory=dict)
 
@@ -157,7 +158,10 @@ class ModelSwitch:
             senders = {rule.cookie: sender for rule in found if (sender := rule.sender())}
             self.messages.append(Found([rule.cookie for rule in found], senders))
         elif isinstance(command, FlushTracked):
-            self.tracker.flush(command.zone)
+            if command.server is not None and self.old:
+                self.refused += 1
+            else:
+                self.tracker.flush(command.zone, command.server, command.began)
         elif isinstance(command, SetGroup):
             self._set_group(command)
         elif isinstance(command, DeleteGroups):

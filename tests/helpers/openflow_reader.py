@@ -107,6 +107,8 @@ class Reader:
         if subtype == 29:  # NXT_CT_FLUSH_ZONE
             need(len(body) == 16 and not any(body[8:14]), "zeros before the zone")
             return FlushTracked(zone=int.from_bytes(body[14:], "big"))
+        if subtype == 32:  # NXT_CT_FLUSH
+            return read_flush(body[8:])
         need(self._version == 1, f"vendor message {subtype}")
         if subtype == 31:  # NXT_GROUP_MOD
             return self._group_mod(body[8:])
@@ -168,6 +170,18 @@ class Reader:
         need(buffer == 0xFFFFFFFF and in_port < 0xFF00, "buffer or port")
         actions = read_actions(body[start : start + size], self._version)
         return SendPacket(data=body[start + size :], actions=actions, in_port=in_port)
+
+
+def read_flush(body: bytes) -> FlushTracked:
+    """Of one zone, by the source of one direction."""
+    protocol, direction, size, kind, length, source, zone_kind, zone_size, zone = struct.unpack(
+        "!B7xHH4xHH16s4xHHH2x", body
+    )
+    need((protocol, size, kind, length, zone_kind, zone_size) == (0, 32, 0, 20, 2, 6), "a tuple's source, and a zone")
+    need(direction in (0, 1), "the original direction or the answers'")
+    mapped = source[:12] == bytes(10) + bytes([0xFF, 0xFF])
+    server = int.from_bytes(source[12:] if mapped else source, "big")
+    return FlushTracked(zone=zone, server=server, began=direction == 0)
 
 
 def ask_rules_10(body: bytes) -> AskRules:

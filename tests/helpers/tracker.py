@@ -61,11 +61,16 @@ class Tracker:
     def __init__(self) -> None:
         self._zones: dict[int, dict[Tuple, Connection]] = {}
 
-    def flush(self, zone: int | None = None) -> None:
-        """Forget a zone's connections, or all."""
+    def flush(self, zone: int | None = None, server: int | None = None, began: bool = False) -> None:
+        """Forget a zone's connections, or all; with `server`, those it answers, or that it `began`."""
         if zone is None:
             self._zones.clear()
-        self._zones.pop(zone or 0, None)
+        elif server is None:
+            self._zones.pop(zone, None)
+        else:
+            rows = self._zones.get(zone, {})
+            found = [c for c in rows.values() if (c.there if began else c.back).src == server]
+            self._zones[zone] = {key: c for key, c in rows.items() if c not in found}
 
     def connections(self, zone: int) -> list[Connection]:
         """Those that haven't ended."""

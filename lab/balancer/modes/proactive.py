@@ -83,7 +83,7 @@ class Stateful(Tracked):
     def start_clean(self) -> list[Command]:
         return [*super().start_clean(), DeleteGroups(), *_again(self._places)]
 
-    def _resuming(self, service: Service, now: float) -> list[Command]:
+    def _resuming(self, service: Service, members: Sequence[Member], now: float) -> list[Command]:
         return []  # nobody knows whose connections they were
 
     def _bucket(self, service: Service, member: Member) -> Actions:

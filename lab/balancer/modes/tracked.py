@@ -16,9 +16,10 @@ Each table looks at ports of one direction only, so that no cached flow carries 
 has its packets shown to the controller, which resets their connections through the tracker, so that it forgets them.
 UDP has no ends to be seen. A flow is over when the tracker has forgotten it, so a datagram the tracker doesn't know
 begins one, except right after another (both were on their way to the controller) and in the time after the tracker was
-emptied. For a policy that goes by live connections, a flow counts as live for the idle time-out from its beginning. The
-dead can't be told of by a reset: when a server goes, the tracker forgets all flows of its service, and each flow's next
-datagram comes to the controller, which knows the others' server.
+emptied. For a policy that goes by live connections, a flow counts as live for the idle time-out from its beginning.
+The dead can't be told of by a reset: when a server goes, the tracker forgets its flows, and each one's next datagram
+comes to the controller. A switch that can't do so (datagrams still bear the server's address a second later) forgets
+all flows of the service; the controller knows the others' server, unless it is newer than they are.
 Rule of this module: of TCP, nothing but a SYN gets a server it didn't have. The rules are made in `tracked_rules`.
 Source of the actions: Open vSwitch 3.1, ovs-actions(7), `ct`; the tables are staged as OVN does (ovn-northd(8)).
 """
@@ -61,6 +62,7 @@ from lab.balancer.statistics import Counters
 NUDGES_PER_TICK: Final = 200  # few enough that probes and new connections are not held up
 RESUME_S: Final = 10.0  # after a switch's return: TCP has repeated by then what an outage of some seconds has lost
 REMEMBERED_S: Final = 30  # that long, at least, a tracker remembers a silent UDP flow
+FORGOTTEN_S: Final = 1.0  # after it was told to forget a server's flows: what the switch had shown by then has come
 LOST_S: Final = 120.0  # after the tracker was emptied: longer than any tracker remembers a silent UDP flow
 
 
@@ -84,12 +86,16 @@ class Tracked:
         self._lost_until = float("-inf")  # s
         self._flows = LiveFlows(idle_timeout, assignments[0].bound)
         self._over: set[int] = set()  # ids of members that are down or gone, and whose connections were ended
-        self._emptied: set[int] = set()  # zones, since the switch has connected: it may have been away by then
+        # zones and servers, forgotten since the switch has connected: it may have been away by then
+        self._forgotten: set[tuple[int, int]] = set()
+        self._told = float("-inf")  # s, when the switch was last told to forget flows
+        self._forgets_all = False  # it can't forget those of one server
         for assignment in assignments:
             assignment.service.live_known = assignment.watches_live
 
     def fixed_rules(self) -> list[Command]:
         self._lost = True  # a switch that connects may have been restarted
+        self._forgets_all = False
         rules = tracked_rules.common_rules(a.service for a in self._assignments)
         for assignment in self._assignments:
             service = assignment.service
@@ -100,19 +106,20 @@ class Tracked:
 
     def switch_back(self, now: float) -> list[Command]:
         """Its tracker may be empty."""
-        resuming = [rule for assignment in self._assignments for rule in self._resuming(assignment.service, now)]
-        return [*self._empty_again(), *resuming]
+        resuming = [rule for a in self._assignments for rule in self._resuming(a.service, a.service.members, now)]
+        return [*self._forget_again(now), *resuming]
 
-    def _resuming(self, service: Service, now: float) -> list[Command]:
-        """The tracker has been emptied. For a while servers' packets that it doesn't know are shown to us: as they are,
-        a client would get them from an address that it never called, and its RST would end the connection."""
+    def _resuming(self, service: Service, members: Sequence[Member], now: float) -> list[Command]:
+        """The tracker has forgotten their connections. For a while servers' packets that it doesn't know are shown to
+        us: as they are, a client would get them from an address that it never called, and its RST would end the
+        connection."""
         self._resuming_until = now + RESUME_S
-        return [rule for member in service.members for rule in tracked_rules.resume_rules(service, member)]
+        return [rule for member in members for rule in tracked_rules.resume_rules(service, member)]
 
-    def _empty_again(self) -> list[Command]:
+    def _forget_again(self, now: float) -> list[Command]:
         """Once more, and not at each return: every flow that goes on costs a packet-in."""
-        zones, self._emptied = sorted(self._emptied), set()
-        return [FlushTracked(zone=zone) for zone in zones]
+        self._told, again, self._forgotten = now, sorted(self._forgotten), set()
+        return [command for zone, server in again for command in _forget(zone, server)]
 
     def member_rules(self, service: Service, member: Member) -> list[Command]:
         if not member.down:
@@ -192,7 +199,7 @@ class Tracked:
         self._counters.packet_ins += 1
         if not member.down and member.mac:
             return [SendPacket(data=data, actions=(SetField("eth_dst", member.mac), *ON), in_port=in_port)]
-        return self._reset(packet)
+        return self._still_known(packet) if service.udp else self._reset(packet)
 
     def stray(self, packet: Packet, data: bytes, in_port: int) -> list[Command]:
         """The copy of a connection's end; a server's packet that the tracker doesn't know; or a client's packet of a
@@ -207,7 +214,7 @@ class Tracked:
                 for member in service.members:
                     if member.ip == packet.ip_src:
                         return self._resume(assignment, member, packet, data, in_port)
-        return self._reset(packet)
+        return self._reset(packet) if packet.kind is Kind.TCP else self._still_known(packet)
 
     def _resume(
         self, assignment: Assignment, member: Member, packet: Packet, data: bytes, in_port: int
@@ -227,7 +234,7 @@ class Tracked:
 
     def _reset(self, packet: Packet) -> list[Command]:
         self._counters.drops[Drop.NO_CONNECTION] += 1
-        if packet.flags & RST or packet.kind is not Kind.TCP:
+        if packet.flags & RST:
             return []
         # from the server's side through the tracker: it gives the reset the service's address, and ends the connection
         return [SendPacket(data=packets.reset(packet), actions=(Track(ZONE, Table.REPLY_TRACKED),))]
@@ -269,11 +276,36 @@ class Tracked:
         self._over.add(member.id)
         ended = self._assignment(service).end_live(member)
         if service.udp:
-            self._lost = True
-            self._emptied.add(self._zones[service.name])
-            return [FlushTracked(zone=self._zones[service.name]), *self._resuming(service, self._now)]
+            return self._forget_flows(service, member)
         self._waiting += [(service, member, client, mac) for client, mac in ended]
         return []
+
+    def _forget_flows(self, service: Service, member: Member) -> list[Command]:
+        """And what the server should say of them later, nobody is to hear."""
+        zone = self._zones[service.name]
+        self._forgotten.add((zone, member.ip))
+        if self._forgets_all:
+            return self._forget_all(service)
+        self._lost, self._told = True, self._now
+        late = [member] if member in service.members else []
+        return [*_forget(zone, member.ip), *self._resuming(service, late, self._now)]
+
+    def _forget_all(self, service: Service) -> list[Command]:
+        self._lost, self._told = True, self._now
+        return [
+            FlushTracked(zone=self._zones[service.name]),
+            *self._resuming(service, service.members, self._now),
+        ]
+
+    def _still_known(self, packet: Packet) -> list[Command]:
+        """A datagram that the tracker has translated to a server that is gone."""
+        self._counters.drops[Drop.NO_CONNECTION] += 1
+        if self._now < self._told + FORGOTTEN_S:
+            return []
+        self._forgets_all = True
+        asked_for = [a.service for a in self._assignments if a.service.proto == packet.proto]
+        found = [service for service in asked_for if service.port <= packet.dst_port <= service.last_port]
+        return [command for service in found for command in self._forget_all(service)]
 
     def _abort_rules(self, service: Service, member: Member) -> list[AddRule]:
         wanted = self._assignment(service).watches_live and not service.udp
@@ -307,3 +339,8 @@ class Tracked:
 
 def _delete(kind: Cookie, member: Member) -> DeleteRules:
     return DeleteRules(cookie=member_cookie(kind, member.id), cookie_mask=COOKIE_MEMBER_MASK)
+
+
+def _forget(zone: int, server: int) -> list[Command]:
+    """The flows that a server answers, and those that were taken up again from its side."""
+    return [FlushTracked(zone=zone, server=server, began=began) for began in (False, True)]

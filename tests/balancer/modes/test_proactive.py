@@ -148,6 +148,14 @@ def test_a_udp_flow_that_nobody_answers_keeps_its_server_from_being_drained(make
     assert rig.member(server).admin.value == "maint"
 
 
+def test_flows_of_a_dead_server_alone_move(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[Service(port=53, protocol="udp", servers=SERVERS, policy="connection_hash")])
+    served = {n: rig.ask("h4", 40_000 + n) for n in range(20)}
+    rig.link_down("h2")
+    for n, server in served.items():
+        assert rig.ask("h4", 40_000 + n) == server or server == "h2"
+
+
 def test_syn_is_reset_while_no_server_is_up_and_served_as_soon_as_one_is(any_rig: Rig) -> None:
     for server in SERVERS:
         any_rig.link_down(server)

@@ -8,7 +8,7 @@ import pytest
 from helpers import frames
 from helpers.rig import MakeRig, Rig, Service
 
-from lab.balancer.modes.tracked import LOST_S, RESUME_S
+from lab.balancer.modes.tracked import FORGOTTEN_S, LOST_S, RESUME_S
 from lab.balancer.rules import Cookie
 
 DNS = Service(port=53, protocol="udp")
@@ -46,8 +46,8 @@ def test_a_dead_servers_service_alone_is_forgotten_by_the_tracker(make_rig: Make
     assert [rig.ask("h3", 40000 + n, service=2) for n in range(4)] == served
     assert rig.data("h3", 40000, service=1).server == "h1"
     assert rig.balancer.counters.packet_ins == packet_ins
-    assert rig.ask("h3", 40000) == "h1"  # asked again, and still known
-    assert rig.balancer.counters.packet_ins == packet_ins + 1
+    assert rig.ask("h3", 40000) == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins
 
 
 # datagrams that are on their way to the controller together
@@ -253,20 +253,11 @@ def test_draining_goes_on_over_a_switchs_restart(make_rig: MakeRig) -> None:
 # answers that the emptied tracker doesn't know
 
 
-@pytest.mark.parametrize("lost", ["death", "removal", "switch"])
-def test_answers_of_a_flow_that_only_answers_stay_the_services_when_the_tracker_was_emptied(
-    make_rig: MakeRig, lost: str
-) -> None:
+def test_answers_stay_the_services_when_the_switch_has_lost_all(make_rig: MakeRig) -> None:
     rig = make_rig(services=[DNS])
     call = rig.datagram("h3", 40001)
     assert call.server == "h1"
-    packet_ins = rig.packet_ins
-    if lost == "death":
-        rig.link_down("h2")
-    elif lost == "removal":
-        rig.obey(rig.balancer.pool.remove("service0", "h2"))
-    else:
-        rig.connect_switch(wiped=True)
+    rig.connect_switch(wiped=True)
     packet_ins = rig.balancer.counters.packet_ins
     for _ in range(3):
         rig.reply("h3", call)
@@ -288,3 +279,100 @@ def test_dead_servers_late_answers_are_nobodys(make_rig: MakeRig) -> None:
     late = frames.udp((rig.hosts["h1"].mac, rig.hosts["h3"].mac), (rig.hosts["h1"].ip, call.fields["src"]), (53, 40001))
     assert [d for d in rig.send("h1", late) if d.taken] == []
     assert rig.ask("h3", 40001) == "h2"
+
+
+# a server that goes: its flows are forgotten, and no others
+
+GOES = ("dies", "leaves")
+
+
+def goes(rig: Rig, server: str, how: str) -> None:
+    if how == "dies":
+        rig.link_down(server)
+    else:
+        rig.obey(rig.balancer.pool.remove("service0", server))
+
+
+@pytest.mark.parametrize("how", GOES)
+def test_flows_of_a_server_that_goes_alone_move_though_the_controller_never_knew_any(
+    make_rig: MakeRig, how: str
+) -> None:
+    rig = make_rig(services=[Service(port=53, protocol="udp", servers=["h1", "h2", "h5"])])
+    clients = [(client, 40000 + n) for n in range(4) for client in ("h3", "h4", "h1")]
+    served = {client: rig.ask(*client) for client in clients}
+    assert set(served.values()) == {"h1", "h2", "h5"}
+    rig.restart_controller()
+    rig.ask("h6")
+    packet_ins = rig.balancer.counters.packet_ins
+    goes(rig, "h2", how)
+    for client, server in served.items():
+        assert rig.ask(*client) == server or server == "h2"
+        assert rig.ask(*client) in ("h1", "h5")
+    assert rig.balancer.counters.packet_ins == packet_ins + list(served.values()).count("h2")
+
+
+@pytest.mark.parametrize("how", GOES)
+def test_answers_of_a_flow_that_only_answers_go_on_when_another_server_goes(make_rig: MakeRig, how: str) -> None:
+    rig = make_rig(services=[DNS])
+    call = rig.datagram("h3", 40001)
+    assert call.server == "h1"
+    goes(rig, "h2", how)
+    packet_ins = rig.balancer.counters.packet_ins
+    for _ in range(3):
+        rig.reply("h3", call)
+    assert rig.ask("h3", 40001) == "h1"
+    assert rig.balancer.counters.packet_ins == packet_ins
+
+
+def test_flow_taken_up_again_from_its_servers_side_is_forgotten_with_it(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    call = rig.datagram("h3", 40001)
+    assert call.server == "h1"
+    rig.connect_switch(wiped=True)
+    rig.reply("h3", call)
+    rig.link_down("h1")
+    assert rig.ask("h3", 40001) == "h2"
+
+
+def test_flow_returns_to_its_server_that_was_gone_for_a_moment(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert [rig.ask("h4"), rig.ask("h3", 40001)] == ["h1", "h2"]
+    rig.advance(LOST_S + 1, step=1.0)
+    rig.link_down("h2")
+    rig.link_up("h2")
+    rig.advance(1)
+    assert rig.ask("h3", 40001) == "h2"
+    assert rig.member("h2").hits == 1
+
+
+@pytest.mark.parametrize("how", GOES)
+def test_switch_that_cannot_forget_one_servers_flows_forgets_all_of_the_service(make_rig: MakeRig, how: str) -> None:
+    """It refuses; what tells is a datagram that it still translates to that server a second later."""
+    rig = make_rig(services=[Service(port=53, protocol="udp", servers=["h1", "h2", "h5"])])
+    rig.switch.old = True
+    served = {n: rig.ask("h3", 40000 + n) for n in range(6)}
+    call = rig.datagram("h4", 40001)
+    assert call.server == "h1"
+    goes(rig, "h2", how)
+    lost = next(n for n, server in served.items() if server == "h2")
+    assert rig.datagram("h3", 40000 + lost).server is None
+    rig.advance(FORGOTTEN_S)
+    assert rig.datagram("h3", 40000 + lost).server is None
+    rig.reply("h4", call)
+    for n, server in served.items():
+        assert rig.ask("h3", 40000 + n) == server or server == "h2"
+        assert rig.ask("h3", 40000 + n) in ("h1", "h5")
+    goes(rig, "h5", how)  # it is told at once now
+    assert {rig.ask("h3", 40000 + n) for n in served} == {"h1"}
+
+
+def test_datagram_that_was_on_its_way_as_its_server_died_costs_the_others_nothing(make_rig: MakeRig) -> None:
+    rig = make_rig(services=[DNS])
+    assert [rig.ask("h3", 40001), rig.ask("h4", 40001)] == ["h1", "h2"]
+    rig.link_down("h2")
+    client, server = rig.hosts["h4"], rig.hosts["h2"]
+    translated = frames.udp((client.mac, rig.service_mac()), (client.ip, server.ip), (40001, 53), b"?")
+    before = len(rig.commands)
+    rig.obey(rig.balancer.packet_in(client.port, translated, False, rig.now))
+    assert rig.commands[before:] == []
+    assert rig.has_drops() == {"no_connection": 1}
