@@ -7,7 +7,6 @@ of each of the two programs' starts, in every run. Rule: no request, however wro
 
 from __future__ import annotations
 
-import errno
 import hmac
 import json
 import logging
@@ -25,11 +24,13 @@ if TYPE_CHECKING:
     from email.message import Message
 
 MAX_BODY = 10_000_000
+MAX_DIGITS = 20  # of a Content-Length that is looked at
 IDLE_S = 75.0  # an open connection without a request is closed after this
+LINGER_S = 1.0  # for which a refused request that is still being sent is let come to its end
+BREATH_S = 0.05  # until the next try, where no connection can be taken
 OPEN_PATHS = ("/health",)  # without the token
 ANY, BELOW = "*", "*"  # any method; at the end of a path, it and all below it
 JSON, TEXT = "application/json; charset=utf-8", "text/plain; charset=utf-8"
-FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 log = logging.getLogger("lab.http")
 
 
@@ -59,10 +60,11 @@ class Wrong(Exception):
 
 
 class Request:
-    """A request, wholly read. `names` are the parts of its path that the route names; `target` the path as sent."""
+    """A request. `names` are the parts of its path that the route names; `target` the path as sent. Its body is read
+    before a handler sees it."""
 
-    def __init__(self, connection: socket.socket, method: str, target: str, headers: Message, body: bytes) -> None:
-        self.method, self.target, self.headers, self.body = method, target, headers, body
+    def __init__(self, connection: socket.socket, method: str, target: str, headers: Message) -> None:
+        self.method, self.target, self.headers, self.body = method, target, headers, b""
         self.path = target.partition("?")[0]
         self.names: dict[str, str] = {}
         self._connection = connection
@@ -89,6 +91,7 @@ class Door:
         self._listeners: list[socket.socket] = []
         self._busy = 0
         self._idle = threading.Condition()
+        self._closed = False
 
     def serve(self, listener: socket.socket) -> None:
         """From now on, in threads of its own; `listener` is owned."""
@@ -97,6 +100,7 @@ class Door:
 
     def close(self, patience_s: float) -> None:
         """Take no more requests; those that have come may get their answers within `patience_s`."""
+        self._closed = True
         for listener in self._listeners:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # ends the wait in `accept`, which closing alone doesn't
@@ -108,7 +112,8 @@ class Door:
         with self._idle:
             self._busy += 1
         try:
-            self._ask_for_token(request)
+            if self._closed:  # by a connection that was open before
+                raise Wrong(503, "this program is about to end")
             return self._find(request)(request)
         except Exception as error:
             status, sentence = self._no(request, error)
@@ -120,8 +125,9 @@ class Door:
             self._busy -= 1
             self._idle.notify_all()
 
-    def _ask_for_token(self, request: Request) -> None:
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    def ask_for_token(self, request: Request) -> None:
+        """Raises Wrong. Before the body is read: nobody but who has the token fills our memory."""
+        given = request.headers.get("Authorization", "").encode("latin-1")  # as it was decoded
         if request.path not in OPEN_PATHS and not hmac.compare_digest(given, self._token):
             raise Wrong(401, "the lab's token is missing or wrong: send Authorization: Bearer <token>")
 
@@ -138,8 +144,7 @@ class Door:
 
     def _no(self, request: Request, error: Exception) -> tuple[int, str]:
         if isinstance(error, Wrong):
-            where = "" if error.status == 401 else f"{request.method} {request.path}: "
-            return error.status, f"{where}{error}"
+            return error.status, f"{request.method} {request.path}: {error}"
         if known := self._refused(error):
             return known
         log.exception("%s %s failed", request.method, request.path)
@@ -149,14 +154,15 @@ class Door:
         while True:
             try:
                 connection, _ = listener.accept()
-            except OSError as error:
-                if error.errno == errno.ECONNABORTED:
-                    continue
-                if error.errno in FULL:  # a connection that ends makes room
-                    time.sleep(0.05)
-                    continue
-                return  # closed
-            threading.Thread(target=_converse, args=(connection, self), daemon=True).start()
+            except OSError:
+                if self._closed:
+                    return
+                time.sleep(BREATH_S)  # no room, which a connection that ends makes; or it has gone already
+                continue
+            try:
+                threading.Thread(target=_converse, args=(connection, self), daemon=True).start()
+            except RuntimeError:  # no room for a thread
+                connection.close()
 
 
 def _converse(connection: socket.socket, door: Door) -> None:
@@ -199,52 +205,82 @@ class _Conversation(BaseHTTPRequestHandler):
         super().__init__(connection, ("", 0), None)  # type: ignore[arg-type]  # the server, which it never asks
 
     def _answer(self) -> None:
+        method = "GET" if self.command == "HEAD" else self.command
+        request = Request(self.connection, method, self.path, self.headers)
         try:
-            body = self._body()
+            self._door.ask_for_token(request)
+            request.body = self._body(0 if request.path in OPEN_PATHS else MAX_BODY)
         except Wrong as error:
             self.send_error(error.status, str(error))
             return
-        answer = self._door.answer(Request(self.connection, self.command, self.path, self.headers, body))
+        answer = self._door.answer(request)
         try:
             self._send(answer)
         finally:
             self._door.answered()
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = _answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = _answer
 
-    def _body(self) -> bytes:
+    def _body(self, most: int) -> bytes:
         if "Transfer-Encoding" in self.headers:
             raise Wrong(411, "send the body's Content-Length")
-        length = self.headers.get("Content-Length", "0")
+        length = ",".join(self.headers.get_all("Content-Length", ["0"]))  # two of them are no number
         if not (length.isascii() and length.isdigit()):
             raise Wrong(400, f"Content-Length {length!r:.40} is no number")
-        if int(length) > MAX_BODY:
-            raise Wrong(413, f"a body may have {MAX_BODY} bytes, not {length:.20}")
-        return self.rfile.read(int(length))
+        if len(length) > MAX_DIGITS or int(length) > most:
+            raise Wrong(413, f"a body may have {most} bytes, not {length:.{MAX_DIGITS}}")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise Wrong(400, f"the body ended after {len(body)} of {length} bytes")
+        return body
+
+    def handle_expect_100(self) -> bool:
+        """At once: whoever asks whether to send the body waits for it."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
 
     def _send(self, answer: Answer) -> None:
+        chunked = answer.stream is not None and self.request_version >= "HTTP/1.1"
+        if answer.stream is not None and not chunked:
+            self.close_connection = True  # which is then how the end of the stream is known
         self.send_response_only(answer.status)
         self.send_header("Content-Type", answer.kind)
-        if answer.stream is None:
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif answer.stream is None:
             self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
-            self.wfile.flush()
-            return
-        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if self.command != "HEAD":
+            self._send_body(answer, chunked)
+        self.wfile.flush()
+
+    def _send_body(self, answer: Answer, chunked: bool) -> None:
+        if answer.stream is None:
+            self.wfile.write(answer.body)
+            return
         self.wfile.flush()
         with closing(answer.stream) as stream:
             for piece in stream:
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-        self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n" if chunked else b"")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What is no HTTP request, or none that is read to its end: nothing can follow it on this connection."""
         self.close_connection = True
         self._send(json_answer({"error": message or explain or f"HTTP status {code}"}, code))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Closed with something unread, the connection would be reset: who still sends would never read the answer."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER_S)
+        end = time.monotonic() + LINGER_S
+        while time.monotonic() < end and self.connection.recv(65_536):
+            pass
 
     def log_message(self, format: str, *args: object) -> None:
         """Nobody reads a line per request."""
