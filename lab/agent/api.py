@@ -10,6 +10,7 @@ import json
 import logging
 import queue
 import socket
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -56,6 +57,7 @@ class Api:
         self._mininet = ThreadPoolExecutor(1, "mininet")
         self._beside = ThreadPoolExecutor(THREADS, "beside")
         self._building = False
+        self._ending = threading.Event()
         self._door = Door(token, [*self._routes(), *BenchRoutes(agent, self._run).routes()], refused)
 
     def serve(self, listener: socket.socket) -> None:
@@ -64,6 +66,7 @@ class Api:
 
     def close(self) -> None:
         """End all that runs, and take the network down."""
+        self._ending.set()
         self._agent.interrupt()
         self._door.close(END_S)
         self._one_by_one(self._agent.close)
@@ -148,7 +151,7 @@ class Api:
         """What a load says, until its outcome or until the reader is gone."""
         ended = self._beside.submit(_run, run, said.put)
         try:
-            while not request.gone():
+            while not self._given_up(request):
                 try:
                     messages = [said.get(timeout=LOOK_S)]
                 except queue.Empty:
@@ -172,15 +175,18 @@ class Api:
         return json_answer(self._run(request, command))
 
     def _run(self, request: Request, job: Job) -> dict[str, Any]:
-        """A job's result; it is cancelled when whoever asked for it is gone."""
+        """A job's result; it is cancelled when whoever asked for it is gone, or the agent ends."""
         running = self._beside.submit(job.run)
         try:
             while not wait([running], timeout=LOOK_S).done:
-                if request.gone():
+                if self._given_up(request):
                     break
         finally:
             job.cancel()
         return running.result()
+
+    def _given_up(self, request: Request) -> bool:
+        return self._ending.is_set() or request.gone()
 
     def _flood(self, request: Request) -> Answer:
         flood = wire.decode(wire.Flood, _body(request))

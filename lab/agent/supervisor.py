@@ -21,7 +21,8 @@ class Supervisor:
         self._token = token
 
     def forward(self, request: Request) -> Answer:
-        """The supervisor's answer to `request`. Raises Refusal(502) when there is none, 504 when it takes too long."""
+        """The supervisor's answer to `request`. Raises Refusal: 502 when there is none, 504 when it takes too
+        long, 400 when it can't be asked so."""
         where = f"{self._host}:{wire.SUPERVISOR_PORT}"
         headers = {"Authorization": f"Bearer {self._token}", "Connection": "close"}
         if kind := request.headers.get("Content-Type"):
@@ -35,5 +36,7 @@ class Supervisor:
                 raise Refusal(
                     504, f"the controller's supervisor at {where} took longer than {PATIENCE_S:g} s"
                 ) from None
+            except (UnicodeEncodeError, http.client.InvalidURL):
+                raise Refusal(400, "the path has characters that must be written as %XX") from None
             except (OSError, http.client.HTTPException):
                 raise Refusal(502, f"the controller's supervisor doesn't answer at {where}") from None

@@ -129,7 +129,7 @@ class Supervisor:
 def _json(request: Request) -> Any:
     try:
         return json.loads(request.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the body isn't JSON: {error}") from None
 
 

@@ -63,6 +63,7 @@ def test_pool_is_changed_and_listed(api: Supervisor) -> None:
         ("POST", "web/h2/weight", {"weight": 257}, 400, "a weight is a whole number from 1 to 256, not 257"),
         ("POST", "web/h2/weight", {"weigth": 2}, 400, "unknown key 'weigth'"),
         ("POST", "web/h2/weight", "{", 400, "the body isn't JSON"),
+        ("POST", "web/h2/weight", "[" * 100_000, 400, "the body isn't JSON"),
         ("POST", "web/h2/explode", None, 400, "unknown action 'explode'; known: add, drain, enable, remove, weight"),
         ("PUT", "web/h2/add", {"ip": "10.0.0.2"}, 405, "method not allowed"),
     ],
