@@ -14,6 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -100,8 +101,9 @@ def _listener() -> socket.socket:
 def _serve(api: Api, listener: socket.socket, path: Path) -> None:
     """Until SIGTERM or SIGINT."""
     stop = Event()
+    ended: SimpleQueue[None] = SimpleQueue()  # what has a lock, as an Event, may hang in a handler
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: ended.put(None))
     path.unlink(missing_ok=True)
     beside = socket.socket(socket.AF_UNIX)
     beside.bind(str(path))
@@ -112,7 +114,8 @@ def _serve(api: Api, listener: socket.socket, path: Path) -> None:
     log.info("the agent listens on %s", ":".join(map(str, listener.getsockname()[:2])))
     if os.environ.get("LAB_AUTOSTART") == "1":
         Thread(target=_start_default, args=(api, stop), daemon=True).start()
-    stop.wait()
+    ended.get()
+    stop.set()
     api.close()
 
 

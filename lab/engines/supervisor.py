@@ -13,10 +13,11 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lab import wire
@@ -55,7 +56,8 @@ def refused(error: Exception) -> tuple[int, str] | None:
 class Supervisor:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._changing = threading.Lock()  # one start or stop at a time
+        self._lock = threading.Lock()  # one start or stop at a time
+        self._ended = False
 
     def routes(self) -> list[Route]:
         return [
@@ -80,15 +82,29 @@ class Supervisor:
 
     def start(self, config: wire.Controller) -> dict[str, Any]:
         """Also for the start by itself."""
-        with self._changing:
+        with self._changing():
             return self._engine.start(config)
 
+    def close(self) -> None:
+        """End the engine, also one that is about to be started, and start none any more."""
+        self._engine.stop()  # so that a start which waits for it gives up
+        with self._changing():
+            self._ended = True
+            self._engine.stop()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            if self._ended:
+                raise EngineError("the supervisor is about to end")
+            yield
+
     def _restart(self, _request: Request) -> Answer:
-        with self._changing:
+        with self._changing():
             return json_answer(self._engine.restart())
 
     def _stop(self, _request: Request) -> Answer:
-        with self._changing:
+        with self._changing():
             self._engine.stop()
         return json_answer({})
 
@@ -135,18 +151,17 @@ def _json(request: Request) -> Any:
 
 def run() -> None:
     """Serve until SIGTERM or SIGINT."""
-    stop = threading.Event()
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # what has a lock, as an Event, may hang in a handler
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    engine = Engine.from_environment()
-    supervisor = Supervisor(engine)
+        signal.signal(number, lambda *_: ended.put(None))
+    supervisor = Supervisor(Engine.from_environment())
     door = Door(os.environ["LAB_TOKEN"], supervisor.routes(), refused)
     host = os.environ.get("LAB_SUPERVISOR_HOST", "127.0.0.1")
     door.serve(socket.create_server((host, wire.SUPERVISOR_PORT), backlog=128))
     if os.environ.get("LAB_AUTOSTART") == "1":
         threading.Thread(target=_start_default, args=(supervisor,), daemon=True).start()
-    stop.wait()
-    engine.stop()
+    ended.get()
+    supervisor.close()
     door.close(END_S)
 
 
