@@ -193,7 +193,7 @@ class Engine:
     def _command(self, name: str, config: wire.Controller) -> list[str]:
         if name == "osken":
             listen = ["--ofp-listen-host", self._host, "--ofp-tcp-listen-port", str(wire.OPENFLOW_PORT)]
-            return ["/usr/bin/python3", "/usr/bin/osken-manager", *listen, "lab.engines.osken_balancer"]
+            return ["/usr/bin/python3", "-m", "lab.engines.osken_start", *listen, "lab.engines.osken_balancer"]
         pox = ["/usr/bin/python3", f"{self._pox_home}/pox.py"]
         listen = ["openflow.of_01", f"--address={self._host}", f"--port={wire.OPENFLOW_PORT}"]
         if name == "stock":
