@@ -66,7 +66,7 @@ class Engine:
         if name == "stock" or self._running() is not None:
             _check(config)  # what can't be done is told before anything is stopped
         self.stop()
-        self.name, self._config = name, config
+        before, self.name, self._config = (self.name, self._config), name, config
         self._config_file.write_text(json.dumps(wire.encode(config)))
         self._control_socket.unlink(missing_ok=True)
         with self._log_file.open("ab") as output:
@@ -77,17 +77,17 @@ class Engine:
         try:
             self._wait_until_it_listens()
         except EngineError:
-            self._blame(config)
+            self._blame(config, before)
             raise
         log.info("engine %s listens on %s:%d (%s)", name, self._host, wire.OPENFLOW_PORT, why)
         return {"engine": name, "why": why, "pid": self._process.pid, "versions": self.versions()}
 
-    def _blame(self, config: wire.Controller) -> None:
-        """A wrong configuration ends every engine: if it was that, it is told, and nothing was started."""
+    def _blame(self, config: wire.Controller, before: tuple[str | None, wire.Controller | None]) -> None:
+        """A wrong configuration ends every engine: if it was that, it is told, and what was configured before stays."""
         try:
             _check(config)
         except ValueError:
-            self.name = self._config = self._process = None
+            (self.name, self._config), self._process = before, None
             raise
 
     def restart(self) -> dict[str, Any]:

@@ -252,6 +252,20 @@ def test_engine_that_cannot_be_had_is_refused(
     assert not (tmp_path / "controller.json").exists()
 
 
+def test_wrong_configuration_after_an_engines_end_leaves_the_former_to_start_again(
+    tmp_path: Path, config: wire.Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(tmp_path, None)
+    monkeypatch.setattr(Engine, "_choose", lambda *_: ("osken", "asked for"))
+    monkeypatch.setattr(Engine, "_command", lambda *_: ["/bin/false"])
+    with pytest.raises(EngineError):
+        engine.start(config)
+    with pytest.raises(ValueError, match="unknown mode"):
+        engine.start(dataclasses.replace(config, mode="magic"))
+    with pytest.raises(EngineError, match="ended while starting"):  # tried, and not: nothing is configured
+        engine.restart()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_socket_listens_or_does_not_and_is_not_disturbed(host: str) -> None:
     with socket.socket() as listener:
