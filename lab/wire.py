@@ -11,9 +11,8 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
-
-from lab.value_class import value_class
 
 AGENT_PORT = 8080  # the agent's API, inside the sandbox or container
 SUPERVISOR_PORT = 8081  # the supervisor's API, loopback or the private control network
@@ -26,7 +25,7 @@ class WireError(ValueError):
     """A message that isn't what it should be; the text says where, what was expected and what came."""
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
     name: str
     ip: str  # with prefix length: 10.0.0.1/8
@@ -35,13 +34,13 @@ class Host:
     switch: str = "s1"
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Switch:
     name: str
     dpid: int
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HttpServer:
     """One server to start on a host. Its answers name the host: in `X-Server`, or in a datagram's first line."""
 
@@ -59,7 +58,7 @@ class HttpServer:
         return range(self.port, (self.last_port or self.port) + 1)
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
     """What the agent builds. `links` join switches; a host hangs on the switch it names."""
 
@@ -69,7 +68,7 @@ class Network:
     servers: tuple[HttpServer, ...] = ()
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
     """How servers are checked. `path` and `status` are an http check's alone."""
 
@@ -83,7 +82,7 @@ class Health:
     slow_start_s: float = 0.0  # in which a server that came up reaches its whole share; 0: at once
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
     """A member of a service's pool."""
 
@@ -93,7 +92,7 @@ class Server:
     health: Health | None = None  # None: the service's
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewServer:
     """A server to add to a running pool."""
 
@@ -101,14 +100,14 @@ class NewServer:
     weight: int = 1
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Weight:
     """A server's new weight."""
 
     weight: int
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
     name: str
     ip: str
@@ -127,7 +126,7 @@ class Service:
         return f"{host}:{ports}{' udp' if self.protocol == 'udp' else ''}"
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plugin:
     """A policy of the user's own: services name it, and its source goes along."""
 
@@ -137,7 +136,7 @@ class Plugin:
     source: str
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Connections:
     """The controller's table of connections, of all services together."""
 
@@ -145,7 +144,7 @@ class Connections:
     on_server_down: str = "reset"  # or rebalance
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Controller:
     """What the supervisor starts. `dpid` None: the first switch that connects balances, with a warning."""
 
@@ -162,7 +161,7 @@ class Controller:
     verbose: bool = False  # a log line per decision
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
     """One round of requests. Ends after `requests` or `duration_s`, whichever is set (both: the first)."""
 
@@ -177,7 +176,7 @@ class Load:
     timeout_s: float = 5.0
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Flood:
     """TCP SYNs from `host` to `ip`:`port`, sent raw and evenly over `seconds`, their answers ignored."""
 
@@ -189,7 +188,7 @@ class Flood:
     spoofed: bool = True  # each from another address, of a network that isn't there
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One finished request, as the client saw it: a line of requests.ndjson. A UDP request has no status."""
 
@@ -207,7 +206,7 @@ class Request:
         return self.error is None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
     """One request in a server's own log. The server's host is the key it is listed under. Of a datagram, `path` is what
     it said and `status` 200."""
@@ -219,7 +218,7 @@ class Hit:
     status: int
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pings:
     """Outcome of a ping from every host to every other."""
 

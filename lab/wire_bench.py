@@ -5,12 +5,12 @@ Standard library only. Rule: times in seconds unless the name says otherwise, co
 
 from __future__ import annotations
 
-from lab.value_class import value_class
+from dataclasses import dataclass
 
 PEERS = ("haproxy", "nftables", "ipvs")
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """A port of the service, and the addresses of the servers behind it, at that same port."""
 
@@ -18,7 +18,7 @@ class Target:
     servers: tuple[str, ...]
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Peer:
     """Another balancer to start on `host`, which gets the service's address `ip`."""
 
@@ -28,7 +28,7 @@ class Peer:
     targets: tuple[Target, ...]
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
     """What a lab is to be before it is measured. `plain`: its switch learns and forwards, without a controller."""
 
@@ -36,7 +36,7 @@ class Start:
     peer: Peer | None = None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Connections:
     """So many connections one after the other from each client, none of them measured: caches fill, ARP is done."""
 
@@ -46,7 +46,7 @@ class Connections:
     count: int = 20
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
     """wrk for `seconds`, `concurrency` connections over all clients, a new connection for each request.
 
@@ -68,7 +68,7 @@ def targets(wanted: Connections | Load) -> dict[str, str]:
     return {client: wanted.ips[n % len(wanted.ips)] for n, client in enumerate(wanted.clients)}
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Bulk:
     """One iperf3 stream from `client` to `ip`:`port`, behind which `server` answers; `reverse`: the server sends."""
 
@@ -80,7 +80,7 @@ class Bulk:
     reverse: bool = False
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Wrk:
     """What the wrk of one client, or of all together, has seen. Latency is that of answers: wrk's clock starts when
     the handshake is over."""
@@ -93,7 +93,7 @@ class Wrk:
     answer_ms: tuple[float, ...]  # quantiles, at (i + 1/2) / n
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
     """What was counted while a load ran, and until its rules had left the switch."""
 

@@ -10,12 +10,12 @@ import contextlib
 import json
 import urllib.parse
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lab import wire
 from lab.driver.errors import LabError
 from lab.driver.http_call import Answer, CallError, Silent, call
-from lab.value_class import value_class
 
 if TYPE_CHECKING:
     from lab import wire_bench
@@ -25,7 +25,7 @@ ANSWER_S: Final = 60.0  # the longest that one call may be silent; the run's own
 STATE_S: Final = 5.0  # a question about the state is answered at once, or not at all
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoadEnd:
     """The last line of a load: what the agent says it did."""
 

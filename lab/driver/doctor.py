@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,6 @@ from lab.driver import pox_supply
 from lab.driver.backends import Missing, choose
 from lab.driver.errors import LabError, UsageError
 from lab.driver.pox_supply import PoxResult
-from lab.value_class import value_class
 
 BACKENDS = ("compose", "sandbox")
 ENGINES = ("pox", "osken", "stock")
@@ -41,7 +41,7 @@ PYTHON_MODULES = {"Mininet": "mininet", "os-ken": "os_ken"}
 _PATIENCE = 1.0  # s, for any one program
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
     """Something found here; `good` None: neither good nor bad."""
 
@@ -50,7 +50,7 @@ class Fact:
     good: bool | None = None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     missing: dict[str, list[Missing]]  # backend -> what it lacks
     pox: PoxResult

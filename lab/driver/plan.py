@@ -5,16 +5,16 @@ Rule: every choice has its reason beside it, since both are printed first and re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.driver import pox_supply
 from lab.driver.backends.base import Backend
 from lab.driver.errors import LabError
 from lab.driver.scenario import Scenario
-from lab.value_class import value_class
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     scenario: Scenario
     backend: Backend

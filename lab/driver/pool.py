@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 from lab.driver.agent_client import Agent, Refused
 from lab.driver.backends import registry
 from lab.driver.errors import UsageError
 from lab.driver.wording import alternatives, listing, quote
-from lab.value_class import value_class
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Where:
     """Which lab and service is meant, and how to answer. None: the newest lab, the only service."""
 

@@ -15,10 +15,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.driver.errors import UsageError
-from lab.value_class import value_class
 
 CONNECT_TIMEOUT = 10.0  # s, until the repository has said what it holds
 FETCH_TIMEOUT = 180.0  # s, for the commit itself: 2 MB
@@ -26,7 +26,7 @@ RETRY_AFTER = 600.0  # s, for which `auto` believes that a repository out of rea
 SUPPLY = "set POX_SOURCE to a copy of POX (a folder, a git repository or a git URL)"
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
     """The one version that is used. A folder without git's history is known by its tree."""
 
@@ -46,7 +46,7 @@ PIN = Pin(
 )
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PoxResult:
     """POX's folder or None, and one sentence on where it is from or why there is none."""
 

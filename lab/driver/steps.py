@@ -8,17 +8,17 @@ Rule: a step holds all that doing it needs; nobody looks back into the model."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lab import wire
 from lab.driver.scenario_steps import Action, Load, StepExpect, StepLoad
-from lab.value_class import value_class
 
 if TYPE_CHECKING:
     from lab.driver.scenario_model import ScenarioModel
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class LinkStep:
     """Take a link down or up: `host`'s, or the one `between` two switches. Exactly one of the two is set."""
 
@@ -27,14 +27,14 @@ class LinkStep:
     between: tuple[str, str] | None = None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class PauseStep:
     """Do nothing."""
 
     seconds: float
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class WaitStep:
     """Wait until the balancer holds `server` for `state`."""
 
@@ -43,7 +43,7 @@ class WaitStep:
     timeout_s: float = 10.0
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class SwitchWaitStep:
     """Wait until `switch` is connected to its controller (up), or is not (down)."""
 
@@ -52,17 +52,17 @@ class SwitchWaitStep:
     timeout_s: float = 10.0
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class ControllerStep:
     action: str  # kill, stop, start, restart
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class SwitchStep:
     action: str  # restart
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class ServerStep:
     """Stop or start the web servers of a host."""
 
@@ -70,7 +70,7 @@ class ServerStep:
     action: str  # stop, start
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class PoolStep:
     """Change a service's pool at run time."""
 
@@ -81,7 +81,7 @@ class PoolStep:
     weight: int | None = None  # set for add and weight
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class FloodStep:
     flood: wire.Flood
     service: str
@@ -92,7 +92,7 @@ ShortStep = (
 )  # all that run by themselves
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class LoadStep:
     """A round of requests to `service`, what it alone must show (None: no more than the whole run must), and what is
     done while it runs."""

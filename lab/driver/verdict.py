@@ -7,12 +7,11 @@ never fetched, so that every rule can be tested with plain numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lab.driver.statistics import chi_square_survival, percentile
 from lab.record import Expectation
-from lab.value_class import value_class
 from lab.wire import Pings
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ NO_REQUEST = "no data: no request was sent"
 NO_ANSWER = "no data: no request was answered"
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What was seen: in one round, or in all together."""
 

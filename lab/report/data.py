@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lab.record import REQUESTS, RESULT, SCENARIO, Result
 from lab.report.network import Network, read_network
-from lab.value_class import value_class
 from lab.wire import Request
 
 FILES: Final = {  # what a run may leave, and what it is good for
@@ -49,7 +49,7 @@ class ReportError(Exception):
     """The folder holds no run that can be shown; the text is one sentence for the user."""
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
     name: str
     address: str  # 10.0.1.1:80
@@ -58,7 +58,7 @@ class Service:
     weights: tuple[int, ...]
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """All that a page needs. `requests`: sorted by their start. `network`: None where the scenario is unreadable."""
 

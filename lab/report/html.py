@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,6 @@ from lab.report.charts import latency_chart, ms_text, time_text, timeline_chart
 from lab.report.data import ReportError, Run, items, mapping, number, pick, read_run, text
 from lab.report.drawing import network_picture
 from lab.report.summary import COLOURS, Summary, is_load, summarise
-from lab.value_class import value_class
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 MARKS: Final = {PASSED: "\N{CHECK MARK}", FAILED: "\N{BALLOT X}", BROKEN: "!", INTERRUPTED: "\N{BLACK SQUARE}"}
@@ -34,14 +34,14 @@ CONTROLLER_ROWS: Final = {
 PHASE_NAMES: Final = {"bring_up": "bring up", "run": "run", "tear_down": "tear down"}
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
     name: str
     value: str
     why: str = ""
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """An expectation, or a step: `passed` None where neither."""
 

@@ -6,15 +6,14 @@ Rule: a scenario that the driver ran is right, so nothing is refused here; what 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Final
-
-from lab.value_class import value_class
 
 MAX_DRAWN: Final = 1000  # hosts or switches; the scenario language allows no more
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
     """`links` join switches. `hosts`: name → switch that it hangs on."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from lab.report.data import Run, items, mapping, number, pick
-from lab.value_class import value_class
 from lab.wire import Request
 
 MAX_SERVERS: Final = 16  # columns of the matrix, rows of the server table
@@ -25,7 +25,7 @@ OTHERS: Final = "others"
 COLOURS: Final = 7  # told apart by colour-blind eyes; further servers share the eighth, a grey
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerRow:
     """One server. `share` is its part of all answered requests; times in ms; None: not known."""
 
@@ -37,7 +37,7 @@ class ServerRow:
     total_p95: float | None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
     """Requests by client (rows) and server (columns); the last column counts those that nobody answered."""
 
@@ -46,13 +46,13 @@ class Matrix:
     peak: int  # largest cell, for shading
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     at: float  # s since the first request
     what: str
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Timeline:
     """Requests by time of their start. `series` are servers, then OTHERS where needed; failed ones stand apart."""
 
@@ -62,7 +62,7 @@ class Timeline:
     events: tuple[Event, ...]
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyRow:
     phase: str
     count: int
@@ -72,7 +72,7 @@ class LatencyRow:
     worst: float | None
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
     """Part of the requests (0 to 1) that took at most so many ms."""
 
@@ -80,7 +80,7 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     at: float  # s since the first request
     client: str
@@ -90,14 +90,14 @@ class Failure:
     error: str
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failures:
     count: int
     first: tuple[Failure, ...]
     by_error: tuple[tuple[str, int], ...]  # the most frequent ones
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     pairs: dict[tuple[str, str | None], int]  # (client, who answered or None) → requests
     colours: dict[str, int]  # of the servers that have one of their own

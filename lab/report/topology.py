@@ -15,7 +15,6 @@ from typing import Final
 
 from lab.report.network import Network
 from lab.report.summary import natural
-from lab.value_class import value_class
 
 MARGIN: Final = 12.0
 HOST_WIDTH, HOST_HEIGHT, HOST_ROW = 136.0, 30.0, 40.0
@@ -69,7 +68,7 @@ class Node:
             yield from child.switches()
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
     width: float
     height: float
@@ -83,7 +82,7 @@ class Layout:
     total: int  # requests
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Facts:
     network: Network
     roles: Mapping[str, str]

@@ -6,14 +6,14 @@ agent's API. The one rule: nothing above this package knows which backend it has
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lab.driver.backends.registry import Entry
-from lab.value_class import value_class
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
     """One thing that keeps a backend from running here, and the command or step that mends it."""
 

@@ -31,7 +31,6 @@ _SOURCES: Final = (
     "images/mininet",
     "lab/__init__.py",
     "lab/http_door.py",
-    "lab/value_class.py",
     "lab/wire.py",
     "lab/wire_bench.py",
     "lab/agent",

@@ -13,20 +13,19 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO
 
 from lab.driver.backends.processes import identity, is_running
 from lab.driver.errors import LabError, UsageError
 from lab.driver.wording import alternatives, quote
-from lab.value_class import value_class
 
 LOGS = ("agent.log", "controller.log")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-@value_class
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """A kept lab. A lab without a process of its own (`pid` None: compose) counts until it is removed."""
 
