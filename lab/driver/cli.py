@@ -108,8 +108,10 @@ def _backend_option(command: Any) -> Any:
 def run(scenarios: tuple[str, ...], backend: str, out: str, junit: str | None, **options: Any) -> int:
     """Run scenarios, one after the other (the default command)."""
     from lab.driver.backends.ahead import Ahead
+    from lab.driver.backends.former_runs import FormerRuns
 
-    with Ahead(backend, options["engine"], keep=options["keep"]) as ahead:  # comes up beside the next import
+    words = [repr(word) for word in (scenarios, backend, out, junit, sorted(options.items()))]
+    with Ahead(FormerRuns(words, scenarios), keep=options["keep"]) as ahead:  # comes up beside the next import
         from lab.driver.commands import run_scenarios
 
         overrides = {key: options.pop(key) for key in ("sets", "policy", "mode", "engine")}

@@ -73,12 +73,6 @@ def find_pox(explicit: bool = False, pin: Pin = PIN) -> PoxResult:
         raise UsageError(f"POX_SOURCE={source}: {error}") from None
 
 
-def at_hand(pin: Pin = PIN) -> Path | None:
-    """Where `find_pox` would find it without any work; None: nowhere, or it would take some."""
-    target = _target(pin)
-    return target if _is_pox(target) else None
-
-
 def outlook(patience: float = 1.0, pin: Pin = PIN) -> PoxResult:
     """What a run would find, without fetching anything that is far: `path` is None also for what is only in reach.
 

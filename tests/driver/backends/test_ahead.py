@@ -1,20 +1,34 @@
-"""A lab that is begun before the scenario is read: used where it fits, else gone."""
+"""A lab that is begun before the scenario is read: only where that was right before, used where it fits, else gone."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import stand_in
 
-from lab.driver.backends import ahead, requirements, sandbox_init
+from lab.driver import commands
+from lab.driver.backends import ahead
 from lab.driver.backends.ahead import Ahead
+from lab.driver.backends.former_runs import FormerRuns
 from lab.driver.backends.sandbox import SandboxBackend, SandboxLab
+from lab.driver.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def ran(folder: Path) -> FormerRuns:
+    """The notes of a command that ran before, without POX."""
+    (folder / "sound.yaml").write_text("name: sound\n")
+    former = FormerRuns(["run"], [str(folder / "sound.yaml")])
+    former.remember(None)
+    return former
 
 
 @pytest.fixture
@@ -36,8 +50,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[SandboxLab]:
 
 
 @pytest.mark.sandbox
-def test_the_lab_that_was_begun_is_the_one_that_comes_up(made: list[SandboxLab]) -> None:
-    with Ahead("sandbox", "osken", keep=False) as begun:
+def test_the_lab_that_was_begun_is_the_one_that_comes_up(made: list[SandboxLab], tmp_path: Path) -> None:
+    with Ahead(ran(tmp_path), keep=False) as begun:
         backend = ahead.SandboxBackend()
         begun.offer(backend)
         first, second = backend.up("first", None, False), backend.up("second", None, False)
@@ -50,57 +64,52 @@ def test_the_lab_that_was_begun_is_the_one_that_comes_up(made: list[SandboxLab])
 
 @pytest.mark.sandbox
 def test_a_lab_with_another_pox_is_ended_and_one_is_made(made: list[SandboxLab], tmp_path: Path) -> None:
-    with Ahead("sandbox", "osken", keep=False) as begun:
+    with Ahead(ran(tmp_path), keep=False) as begun:
         backend = ahead.SandboxBackend()
         begun.offer(backend)
-        lab = backend.up("other", tmp_path, False)
+        (tmp_path / "pox").mkdir()
+        lab = backend.up("other", tmp_path / "pox", False)
         assert not made[0].alive()
         assert stand_in.facts(lab.url)["pox"] == []
         lab.down()
 
 
 @pytest.mark.sandbox
-def test_a_lab_that_nobody_takes_is_gone_at_the_end(made: list[SandboxLab]) -> None:
-    with Ahead("sandbox", "osken", keep=False):
+def test_a_lab_that_nobody_takes_is_gone_at_the_end(made: list[SandboxLab], tmp_path: Path) -> None:
+    with Ahead(ran(tmp_path), keep=False):
         (lab,) = made
         assert lab.alive()
     assert not lab.alive()
 
 
-@pytest.mark.parametrize(("backend", "keep"), [("compose", False), ("nonsense", False), ("sandbox", True)])
-def test_no_lab_is_begun_that_would_not_be_used(made: list[SandboxLab], backend: str, keep: bool) -> None:
-    with Ahead(backend, None, keep=keep):
+@pytest.mark.parametrize("keep", [False, True])
+def test_no_lab_is_begun_that_would_not_be_used(made: list[SandboxLab], tmp_path: Path, keep: bool) -> None:
+    with Ahead(ran(tmp_path) if keep else FormerRuns(["never"], []), keep=keep):
         assert made == []
 
 
-@pytest.mark.parametrize("command", ahead.OTHERS)
-def test_auto_waits_where_another_backend_may_be_meant(
-    made: list[SandboxLab], command: str, monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_is_left_to_those_who_tell_it(
+    made: list[SandboxLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead.shutil, "which", lambda name: f"/usr/bin/{name}" if name == command else None)
-    with Ahead("auto", None, keep=False):
-        assert made == []
-
-
-def test_a_machine_that_lacks_something_begins_nothing(made: list[SandboxLab], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requirements, "MODULES", {"no_such_module": "no-such-package"})
-    with Ahead("sandbox", None, keep=False):
-        assert made == []
-
-
-def test_a_mistake_is_left_to_those_who_tell_it(made: list[SandboxLab], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_PORT", "many")
-    with Ahead("sandbox", None, keep=False):
+    with Ahead(ran(tmp_path), keep=False):
         assert made == []
 
 
 @pytest.mark.sandbox
-def test_a_wrong_scenario_leaves_nothing_when_the_command_ends(tmp_path: Path) -> None:
-    (tmp_path / "wrong.yaml").write_text("name: wrong\ntopology: {hosts: -1}\n")
-    before = set(stand_in.processes(sandbox_init.__file__))
-    command = [sys.executable, str(ROOT / "lab/run_lab.py"), "wrong.yaml", "--backend", "sandbox"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "wrong.yaml:2" in done.stderr
-    assert os.listdir(tmp_path) == ["wrong.yaml"]
-    assert set(stand_in.processes(sandbox_init.__file__)) <= before
+def test_of_a_scenario_that_is_wrong_now_nothing_is_started(
+    made: list[SandboxLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenario = tmp_path / "first.yaml"
+    scenario.write_text("name: first\n")
+    taken: list[SandboxLab | None] = []
+    monkeypatch.setattr(commands, "run_scenarios", lambda *args, **_: taken.append(args[2].take("lab", None)) or 0)
+    begun = []
+    for text in ("name: first\n", "name: first\n", "name: first\ntopology: {hosts: -1}\n"):
+        scenario.write_text(text)
+        assert main(["first.yaml", "--backend", "sandbox"]) == 0
+        begun.append(len(made))
+    for lab in made:
+        lab.down()
+    assert (begun, [lab is not None for lab in taken]) == ([0, 1, 1], [False, True, False])
