@@ -90,9 +90,10 @@ class Agent:
         """Made, and its modules imported, when it is wanted: few labs are measured."""
         from lab.agent.bench.bench import Bench
 
-        if self._bench is None:
-            self._bench = Bench(self._state, self._ovs)
-        return self._bench
+        with self._lock:
+            if self._bench is None:
+                self._bench = Bench(self._state, self._ovs)
+            return self._bench
 
     # Building and taking down
 

@@ -56,7 +56,7 @@ class Api:
         self._log_file = log_file
         self._mininet = ThreadPoolExecutor(1, "mininet")
         self._beside = ThreadPoolExecutor(THREADS, "beside")
-        self._building = False
+        self._building = threading.Lock()
         self._ending = threading.Event()
         self._door = Door(token, [*self._routes(), *BenchRoutes(agent, self._run).routes()], refused)
 
@@ -105,13 +105,12 @@ class Api:
 
     def build(self, network: wire.Network) -> dict[str, Any]:
         """Also for the start by itself. Raises Refusal(409) while another is being built."""
-        if self._building:
+        if not self._building.acquire(blocking=False):
             raise Refusal(409, "a network is being built already")
-        self._building = True
         try:
             return self._one_by_one(self._agent.build, network)
         finally:
-            self._building = False
+            self._building.release()
 
     def connect(self) -> None:
         self._agent.connect()

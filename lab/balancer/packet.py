@@ -48,6 +48,7 @@ class Drop(str, Enum):
     LATE = "late"  # a server's answer to a health check that is over
     VLAN = "vlan"  # tagged, to a service: switched as it is, never balanced
     MACS_FULL = "macs_full"  # the learning table's bound is reached
+    HELD_FULL = "held_full"  # would wait until the switch's cached flows are gone, as too many do already
     TOO_LARGE = "too_large"  # beyond MAX_FRAME: it would fit no message back to the switch
 
 

@@ -13,12 +13,12 @@ Rule: a call is known by its cookie alone, and what is remembered of calls is bo
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Final
 
 from lab.balancer.client import asking, mark
 from lab.balancer.matching import PORT_NAMES, blocks, from_port, packets_of, to_port
-from lab.balancer.packets import ACK, SYN, Packet
+from lab.balancer.packets import ACK, SYN, Drop, Packet
 from lab.balancer.pool import Member, Service
 from lab.balancer.rules import (
     COOKIE_WHOLE,
@@ -51,7 +51,8 @@ _ON: Final = (GoTo(Table.DESTINATION),)
 
 
 class DirectCalls:
-    def __init__(self) -> None:
+    def __init__(self, drops: Counter[Drop]) -> None:
+        self._drops = drops
         self._calls: OrderedDict[int, None] = OrderedDict()  # cookies of the DIRECT rules
         self._examined: set[int] = set()  # ids of members that were called directly
         self._held: deque[tuple[float, SendPacket]] = deque()
@@ -96,6 +97,8 @@ class DirectCalls:
         """Send it when cached flows are gone that would give its answer another name."""
         if len(self._held) < HELD_BOUND:
             self._held.append((now + HELD_S, packet))
+        else:
+            self._drops[Drop.HELD_FULL] += 1
         return []
 
     def end(self, member: Member, client: int) -> list[Command]:

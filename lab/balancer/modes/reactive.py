@@ -85,7 +85,7 @@ class Reactive:
         self._owners: dict[int, tuple[Assignment, Member]] = {}
         self._counters = counters
         self._idle_timeout = idle_timeout
-        self._direct = DirectCalls()
+        self._direct = DirectCalls(counters.drops)
         self._clients = Marked()
         self._nudges = Nudges()
         self._now = 0.0  # s, as of the last tick
