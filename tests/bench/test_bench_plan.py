@@ -32,6 +32,13 @@ def test_bulk_is_measured_both_ways_in_each_round() -> None:
     ]
 
 
+def test_bulk_is_measured_before_any_load_has_filled_the_trackers() -> None:
+    found = list(rounds.turns(Options(rounds=2, concurrency=(1, 16)), NAMES))
+    bulk = [turn.direction is not None for turn in found]
+    assert bulk == sorted(bulk, reverse=True)
+    assert len(set(bulk)) == 2
+
+
 def test_direct_alone_is_not_measured_twice() -> None:
     assert len(list(rounds.turns(Options(rounds=1, concurrency=(1,), bulk=False), ("direct",)))) == 1
 
