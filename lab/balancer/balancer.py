@@ -96,14 +96,15 @@ class Balancer:
         first = not self._met
         self._met = True
         replaced: list[Command] = [AskRules(table=Table.SERVICE), _all_but_kept()] if first else []
-        commands = [*replaced, *self.pool.switch_up(), *self._switch.switch_up(now)]
         # the mode's first: what it takes by itself must not come to us as a packet to a closed port
-        commands += [*self._mode.fixed_rules(), *address_rules(self._service_ips.values())]
+        commands = [*replaced, *self.pool.switch_up(), *self._mode.fixed_rules()]
+        commands += address_rules(self._service_ips.values())
         commands += [] if first else self._mode.switch_back(now)
         for assignment, member in self._members:
             commands += self._mode.member_rules(assignment.service, member) if member.mac else []
             commands += self._mode.forget_member(assignment.service, member) if member.down else []
-        commands += self.checks.switch_up()
+        # and last the way in: from an empty switch, a server's packet would get to its client in the server's own name
+        commands += [*self.checks.switch_up(), *self._switch.switch_up(now)]
         for command in commands:
             if isinstance(command, AddRule) and command.cookie == fixed_cookie():
                 command.cookie = self._fixed_cookie

@@ -53,14 +53,16 @@ class LearningSwitch:
         return self._port_of.get(mac)
 
     def switch_up(self, now: float) -> list[Command]:
-        """The fixed rules, and those of the hosts known from before a reconnection. The first time, whatever rules the
-        switch has are from another life and go; a switch that balances has that decided by the balancer."""
+        """The fixed rules, and those of the hosts known from before a reconnection, the last table first: nothing comes in
+        until a packet's whole way is there. The first time, whatever rules the switch has are from another life and go; a
+        switch that balances has that decided by the balancer."""
         first = not self._met and not self._own
         self._met = True
-        commands: list[Command] = [*([DeleteRules()] if first else []), *self._fixed_rules()]
+        rules = self._fixed_rules()
         for mac, port in self._port_of.items():
-            commands += self._host_rules(mac, port)
-        return commands
+            rules += self._host_rules(mac, port)
+        rules.sort(key=lambda rule: -rule.table)
+        return [*([DeleteRules()] if first else []), *rules]
 
     def packet_in(self, in_port: int, data: bytes, learn: bool, now: float) -> list[Command]:
         try:
@@ -114,7 +116,7 @@ class LearningSwitch:
             _fixed(Table.DESTINATION, 0, {}, (Output(FLOOD),)),
         ]
 
-    def _host_rules(self, mac: int, port: int) -> list[Command]:
+    def _host_rules(self, mac: int, port: int) -> list[AddRule]:
         return [
             AddRule(
                 table=Table.SOURCE,

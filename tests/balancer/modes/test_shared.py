@@ -258,3 +258,20 @@ def test_server_of_two_services_answers_each_in_its_name_and_may_leave_one(make_
     for client in ("h1", "h3"):
         assert [rig.connect(client, 42000 + n, service=1) for n in range(2)] == ["h2", "h2"]
         assert sorted(rig.connect(client, 43000 + n, service=0) for n in range(2)) == ["h1", "h2"]
+
+
+def test_while_an_empty_switch_gets_its_rules_no_client_hears_its_server_in_the_servers_own_name(rig: Rig) -> None:
+    """It would answer by a RST, and end the connection."""
+    call = rig.syn("h6", 40001)
+    rig.answer("h6", call, SYN | ACK)
+    assert call.server == "h1"
+    server, client = rig.hosts["h1"], rig.hosts["h6"]
+    data = frames.tcp((server.mac, client.mac), (server.ip, client.ip), (80, 40001), ACK, 9001, 2, b"more")
+    rig.switch.messages.clear()
+    rig.switch.reconnect(wiped=True)
+    heard = len(rig.delivered)
+    for command in rig.balancer.switch_up(rig.now):
+        rig.switch.do(command)
+        rig.send("h1", data)
+        taken = [delivery.fields["src"] for delivery in rig.delivered[heard:] if delivery.taken]
+        assert server.ip not in taken, command
