@@ -53,9 +53,9 @@ class LearningSwitch:
         return self._port_of.get(mac)
 
     def switch_up(self, now: float) -> list[Command]:
-        """The fixed rules, and those of the hosts known from before a reconnection, the last table first: nothing comes in
-        until a packet's whole way is there. The first time, whatever rules the switch has are from another life and go; a
-        switch that balances has that decided by the balancer."""
+        """The fixed rules, and those of the hosts known from before a reconnection, the last table first: nothing comes
+        in until a packet's whole way is there. The first time, whatever rules the switch has are from another life and
+        go; a switch that balances has that decided by the balancer."""
         first = not self._met and not self._own
         self._met = True
         rules = self._fixed_rules()
