@@ -10,7 +10,8 @@ import itertools
 import pytest
 from helpers import frames
 from helpers.frames import SYN
-from helpers.rig import SERVICE, MakeRig, Net, Rig
+from helpers.net import Net
+from helpers.rig import SERVICE, MakeRig, Rig
 
 from lab.balancer.learning import LearningSwitch
 from lab.balancer.rules import Cookie

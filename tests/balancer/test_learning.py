@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.model_switch import VERSIONS
-from helpers.rig import Net
+from helpers.net import Net
 
 from lab.balancer import learning
 from lab.balancer.learning import LearningSwitch

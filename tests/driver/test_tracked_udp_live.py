@@ -48,12 +48,8 @@ for n in range(int(count)):
 read(0.5)
 print(json.dumps(answers))
 """
-# a server's: how many datagrams come in so many seconds
-HEAR = """
-import json, socket, sys, time
-end, heard = time.monotonic() + float(sys.argv[1]), 0
-door = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-door.bind(("", 53))
+# what `door` gets until `end`
+COUNT = """
 while (left := end - time.monotonic()) > 0:
     door.settimeout(left)
     try:
@@ -63,6 +59,16 @@ while (left := end - time.monotonic()) > 0:
         break
 print(json.dumps(heard))
 """
+# a server's: how many datagrams come in so many seconds
+HEAR = (
+    """
+import json, socket, sys, time
+end, heard = time.monotonic() + float(sys.argv[1]), 0
+door = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+door.bind(("", 53))
+"""
+    + COUNT
+)
 # a server's: one datagram is answered `count` times, `gap` seconds apart
 TELL = """
 import json, socket, sys, time
@@ -76,22 +82,17 @@ for n in range(int(count)):
 print(json.dumps(client))
 """
 # a client's: how many answers come from the service alone in so many seconds, while it says nothing
-LISTEN = """
+LISTEN = (
+    """
 import json, socket, sys, time
 ip, own, seconds = sys.argv[1], *map(float, sys.argv[2:])
 end, heard = time.monotonic() + seconds, 0
 door = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
 door.bind(("", int(own)))
 door.connect((ip, 53))
-while (left := end - time.monotonic()) > 0:
-    door.settimeout(left)
-    try:
-        door.recv(2000)
-        heard += 1
-    except TimeoutError:
-        break
-print(json.dumps(heard))
 """
+    + COUNT
+)
 
 
 class Script(threading.Thread):

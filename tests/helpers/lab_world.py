@@ -7,6 +7,7 @@ Rule: a step's outcome is compared with the books (`helpers.lab_books`) alone.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from ipaddress import ip_address
 
 from hypothesis import strategies as st
@@ -206,9 +207,9 @@ class World(Books, RuleBasedStateMachine):
         assert [key for key in found if not self.in_switch(*key)] == []
         self.all_are_asked_anew()
 
+    @abstractmethod
     def goes_on(self, client: str, port: int) -> None:
         """A packet of what is in the switch, while there is no controller, and whom it reaches."""
-        raise NotImplementedError
 
     def all_are_asked_anew(self) -> None:
         """An open probe is forgotten, so the next one tells."""

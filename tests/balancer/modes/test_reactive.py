@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers import frames
 from helpers.frames import ACK, FIN, RST, SYN
-from helpers.rig import HELD_S, MakeRig, Rig, Service
+from helpers.net import HELD_S
+from helpers.rig import MakeRig, Rig, Service
 
 from lab.balancer.rules import Cookie
 
